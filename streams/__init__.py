@@ -1,0 +1,1 @@
+"""A typed, exactly-once event-streaming toolkit for Apache Kafka."""

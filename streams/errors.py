@@ -1,0 +1,113 @@
+"""Every error of the toolkit, by whose fault it is.
+
+    StreamsError                 what happened, where, what to do; carries the exit code of a command it stops
+    ├─ UsageError           2    this program, command line or configuration
+    ├─ UnreachableError     3    Kafka or the registry does not answer
+    ├─ IncompatibleError    4    contracts, topics or state do not fit each other
+    ├─ FencedError          5    the client was fenced or is broken for good: start afresh
+    └─ StoppedError         6    a failure policy said STOP
+    RecordError                  one record's fault; `stage` says where: decode, process, encode, send
+    ├─ DecodeError               `kind` names the defect of the frame
+    ├─ EncodeError
+    ├─ HandlerError              raised by user code
+    └─ SendError                 the broker refuses the record for good
+    UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_FAILED = 1
+
+
+class StreamsError(Exception):
+    """A failure told as what happened, where, and what to do about it."""
+
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  fix:   {self.fix}")
+        return "\n".join(lines)
+
+
+class UsageError(StreamsError):
+    """The program, the command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class UnreachableError(StreamsError):
+    """Kafka or the schema registry does not answer."""
+
+    exit_code = 3
+
+
+class IncompatibleError(StreamsError):
+    """Contracts, topics or local state do not fit each other."""
+
+    exit_code = 4
+
+
+class FencedError(StreamsError):
+    """The client was fenced or is broken for good; a fresh process takes over."""
+
+    exit_code = 5
+
+
+class StoppedError(StreamsError):
+    """A failure policy said STOP."""
+
+    exit_code = 6
+
+
+class RecordError(Exception):
+    """One record's fault, and nobody else's: the failure policy decides what becomes of the record."""
+
+    stage: ClassVar[str]
+
+
+class DecodeError(RecordError):
+    """The bytes are not a valid frame of the schema they name; `kind` is a short stable name of the defect."""
+
+    stage = "decode"
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+class EncodeError(RecordError):
+    """A value does not fit the schema of the topic it goes to."""
+
+    stage = "encode"
+
+
+class HandlerError(RecordError):
+    """The handler raised; the user's exception is `__cause__`."""
+
+    stage = "process"
+
+
+class SendError(RecordError):
+    """The broker refuses an output of the record for good, as too large for instance."""
+
+    stage = "send"
+
+
+class UnknownSchemaError(Exception):
+    """A frame names a schema id that has to be fetched first (INV-8: once, by the worker)."""
+
+    def __init__(self, schema_id: int) -> None:
+        super().__init__(f"schema id {schema_id} is not known here yet")
+        self.schema_id = schema_id

@@ -1,0 +1,44 @@
+"""The one noun: `Record`. It keeps its shape from poll to produce; only key and value change type."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+UNSET = -1  # partition and offset of a record that has not been produced yet
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple, Generic[K, V]):
+    """A record on its way through the toolkit.
+
+    Consumed records carry `partition` and `offset`; produced ones leave `offset` unset and set `partition`
+    only where the key must not decide (changelogs). `timestamp_ms` is the record's time in milliseconds since
+    the epoch. A `value` of None is a tombstone and never reaches a codec.
+    """
+
+    topic: str
+    key: K
+    value: V
+    timestamp_ms: int
+    partition: int = UNSET
+    offset: int = UNSET
+    headers: Headers = ()
+
+    @property
+    def origin(self) -> TopicPartition:
+        """The partition that this record was read from."""
+        return TopicPartition(self.topic, self.partition)
+
+
+RawRecord = Record[bytes | None, bytes | None]
