@@ -1,0 +1,1 @@
+"""A shipment changes its status; customers, warehouse managers and delivery services each learn of it."""

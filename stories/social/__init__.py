@@ -1,0 +1,1 @@
+"""A post reaches notifications, news feeds and analytics at the same time, each at its own pace."""
