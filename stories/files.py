@@ -50,3 +50,8 @@ def lines(path: Path) -> Iterator[Line]:
             where=str(path),
             fix="point --data at a folder that holds the file, whole and compressed with gzip",
         ) from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a gzip file whose bytes depend on the content alone."""
+    path.write_bytes(gzip.compress(content, mtime=0))
