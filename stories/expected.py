@@ -206,9 +206,11 @@ def _post(post: Any) -> tuple[str, str, int, str]:
 def _feeds(
     friends: Mapping[str, set[str]], by_author: Mapping[str, list[tuple[int, str, str]]]
 ) -> dict[str, list[tuple[int, str, str]]]:
+    # Of one author no feed can hold more than the newest 100.
+    newest = {author: sorted(items, reverse=True)[:FEED_LENGTH] for author, items in by_author.items()}
     feeds = {}
     for person, others in friends.items():
-        if items := [item for other in others for item in by_author.get(other, ())]:
+        if items := [item for other in others for item in newest.get(other, ())]:
             feeds[person] = sorted(items, reverse=True)[:FEED_LENGTH]
     return feeds
 
