@@ -1,0 +1,296 @@
+"""The embedded cluster: a real Kafka and a real schema registry as local processes, up and down.
+
+For development, demos and tests. Owns the data folder and the processes; what is particular to a server is in
+`kafka` and `registry`.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+from streams.embedded import processes
+from streams.embedded.addresses import FOLDER, HOST, Addresses, ClusterRecord, announce, find_data
+from streams.embedded.artifacts import ArtifactCache
+from streams.embedded.files import exclusive
+from streams.embedded.java import Java, choose_java
+from streams.embedded.kafka import Kafka
+from streams.embedded.processes import CLUSTER_FILE_NAME, Process
+from streams.embedded.registry import Registry
+from streams.embedded.servers import Server
+from streams.errors import StreamsError, UsageError
+
+DEFAULT_PORT = 9092
+PORTS = 3
+START_SECONDS = 120.0
+POLL_SECONDS = 0.05
+LOCK_NAME = "cluster.lock"
+OWN_FOLDERS = ("kafka", "registry", "logs", "tmp")
+LAST_LINES = 15
+# Below the range from which the system takes ports for outgoing connections: those would be in the way.
+THROW_AWAY_PORTS = range(20_000, 32_000)
+PORT_ATTEMPTS = 50
+KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ")
+
+ServerState = Literal["running", "not answering", "stopped"]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """One server: `stopped` has no process; `not answering` has one that does not serve (yet)."""
+
+    name: str
+    address: str
+    state: ServerState
+    pid: int | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Status:
+    """The cluster as it is now."""
+
+    data: Path
+    addresses: Addresses
+    servers: list[ServerStatus]
+
+    @property
+    def running(self) -> bool:
+        """Whether every server serves."""
+        return all(server.state == "running" for server in self.servers)
+
+
+def _silent(_message: str) -> None:
+    pass
+
+
+class Cluster:
+    """A Kafka and a schema registry on the loopback ports `port` to `port + 2`, with their data in `data`.
+
+    Its methods may be called from any process; those that change something take turns.
+    """
+
+    def __init__(
+        self,
+        data: Path | str | None = None,
+        port: int | None = None,
+        *,
+        cache: ArtifactCache | None = None,
+        say: Callable[[str], None] = _silent,
+    ) -> None:
+        """`data` is by default that of the cluster announced here, else `.streams/cluster` in this folder.
+
+        `port` is by default that of its last start, else 9092. `say` is told what a person may want to know.
+        """
+        self.data = Path(data).absolute() if data else find_data() or Path.cwd() / FOLDER / "cluster"
+        record = ClusterRecord.read(self.data)
+        self.port = port or (record.port if record else DEFAULT_PORT)
+        if not 0 < self.port <= 65535 - PORTS + 1:
+            raise UsageError(f"port {self.port} does not exist, or not the two after it", fix="1 to 65533")
+        self.addresses = Addresses.at(self.port)
+        self._cache = cache or ArtifactCache()
+        self._say = say
+        kafka = Kafka(self.port, self.data / "kafka", self.data / "tmp" / "kafka")
+        registry = Registry(self.port + 2, self.data / "registry", self.data / "tmp" / "registry")
+        # The registry first: it needs no preparation, and starts while Kafka formats.
+        self._servers: tuple[Server, ...] = (registry, kafka)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where Kafka clients connect."""
+        return self.addresses.bootstrap_servers
+
+    @property
+    def schema_registry_url(self) -> str:
+        """Where registry clients connect."""
+        return self.addresses.schema_registry_url
+
+    @classmethod
+    @contextlib.contextmanager
+    def ephemeral(cls, *, say: Callable[[str], None] = _silent) -> Iterator[Self]:
+        """Run a cluster with new data on free ports; it ends, and its data goes, with the block.
+
+        It ends too when this process dies, by whatever signal.
+        """
+        owner = os.getpid()
+        data = Path(tempfile.mkdtemp(prefix="streams-"))
+        watcher = _watch(data)
+        cluster = cls(data, free_ports(), say=say)
+        try:
+            cluster.up()
+            yield cluster
+        finally:
+            # A fork of this process may leave the block too.
+            if os.getpid() == owner:
+                cluster.down()
+                shutil.rmtree(data, ignore_errors=True)
+                processes.stop([watcher], patience=0)
+
+    def up(self) -> Addresses:
+        """Start what does not run, and return when both servers serve.
+
+        Whatever stops it, Ctrl-C as well, what this call started is stopped again. Raises UsageError for a
+        busy port or a cluster that runs on other ports, StreamsError for a server that does not start.
+        """
+        try:
+            self._make_folder()
+            with exclusive(self.data / LOCK_NAME):
+                return self._up()
+        except OSError as error:
+            raise StreamsError(
+                f"the cluster's folder cannot be written: {error.strerror or error}",
+                where=str(error.filename or self.data),
+                fix="make room or give yourself the right to write there, or choose another folder",
+            ) from error
+
+    def announce(self, folder: Path | None = None) -> None:
+        """Let commands in `folder` (default: the current one) and below find this cluster: `discover`."""
+        announce(self.data, self.addresses, folder or Path.cwd())
+
+    def down(self, *, wipe: bool = False) -> bool:
+        """Stop the servers, and return whether any ran; with `wipe` delete the cluster's data as well."""
+        if not (self.data / LOCK_NAME).exists():
+            return False
+        with exclusive(self.data / LOCK_NAME):
+            record = ClusterRecord.read(self.data)
+            alive = [process for process in record.processes.values() if process.alive()] if record else []
+            processes.stop(alive)
+            if wipe:
+                (self.data / CLUSTER_FILE_NAME).unlink(missing_ok=True)
+                for name in OWN_FOLDERS:
+                    shutil.rmtree(self.data / name, ignore_errors=True)
+        return bool(alive)
+
+    def status(self) -> Status:
+        """Return what runs and what answers, asking each server."""
+        record = ClusterRecord.read(self.data)
+        alive = record.processes if record else {}
+        return Status(
+            self.data, self.addresses, [self._status_of(s, alive.get(s.name)) for s in self._servers]
+        )
+
+    def _status_of(self, server: Server, process: Process | None) -> ServerStatus:
+        state: ServerState = "stopped"
+        if process and process.alive():
+            state = "running" if server.is_ready() else "not answering"
+        pid = process.pid if process and state != "stopped" else None
+        return ServerStatus(server.name, f"{HOST}:{server.port}", state, pid, self._log(server))
+
+    def _up(self) -> Addresses:
+        record = ClusterRecord.read(self.data) or ClusterRecord(self.data, self.port)
+        alive = {name: process for name, process in record.processes.items() if process.alive()}
+        if alive and record.port != self.port:
+            raise UsageError(
+                f"the cluster of this folder runs on port {record.port}, not {self.port}",
+                where=str(self.data),
+                fix="streams down first, or another folder: streams up --data DIR",
+            )
+        missing = [server for server in self._servers if server.name not in alive]
+        record = ClusterRecord(self.data, self.port, processes=alive)
+        if not missing:
+            self._say("the cluster is already running")
+        self._start(missing, record)
+        return self.addresses
+
+    def _start(self, missing: Sequence[Server], record: ClusterRecord) -> None:
+        _check_ports(missing)
+        self._cache.fill()
+        javas = {server.name: choose_java(server.name, server.oldest_java, self._say) for server in missing}
+        started: list[Process] = []
+        try:
+            for server in missing:
+                started.append(self._spawn(server, javas[server.name]))
+                record = record.with_process(server.name, started[-1])
+                record.write()
+            self._await_ready(record)
+            replace(record, ready=True).write()
+        except BaseException:
+            processes.stop(started)
+            raise
+
+    def _spawn(self, server: Server, java: Java) -> Process:
+        log = self._log(server)
+        if log.exists():
+            log.replace(log.with_suffix(".previous.log"))
+        shutil.rmtree(server.temporary, ignore_errors=True)
+        server.temporary.mkdir(mode=0o700)
+        server.prepare(java, self._cache)
+        return processes.spawn(server.command(java, self._cache), log=log, environment=_environment())
+
+    def _await_ready(self, record: ClusterRecord) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        for server in self._servers:
+            while not server.is_ready():
+                if not record.processes[server.name].alive():
+                    raise self._start_error(server, "ended while it started")
+                if time.monotonic() > deadline:
+                    raise self._start_error(server, f"does not answer after {START_SECONDS:.0f} s")
+                time.sleep(POLL_SECONDS)
+
+    def _start_error(self, server: Server, what: str) -> StreamsError:
+        lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
+        shown = "\n".join(f"  | {line[:300]}" for line in lines)
+        return StreamsError(f"{server.name} {what}; its last words:\n{shown}", where=str(self._log(server)))
+
+    def _make_folder(self) -> None:
+        if self.data.is_dir() and any(self.data.iterdir()) and not (self.data / LOCK_NAME).exists():
+            raise UsageError(
+                "the folder holds something else than a cluster's data",
+                where=str(self.data),
+                fix="choose an empty one",
+            )
+        for name in OWN_FOLDERS:
+            (self.data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _log(self, server: Server) -> Path:
+        return self.data / "logs" / f"{server.name}.log"
+
+
+def free_ports() -> int:
+    """Return a port that is free together with the two after it."""
+    for _ in range(PORT_ATTEMPTS):
+        port = secrets.choice(THROW_AWAY_PORTS)
+        if all(_is_free(port + offset) for offset in range(PORTS)):
+            return port
+    raise StreamsError(f"no free ports between {THROW_AWAY_PORTS.start} and {THROW_AWAY_PORTS.stop}")
+
+
+def _check_ports(servers: Sequence[Server]) -> None:
+    for server in servers:
+        for port in server.ports:
+            if not _is_free(port):
+                raise UsageError(
+                    f"port {port}, for {server.name}, is taken by another program",
+                    where=f"{HOST}:{port}",
+                    fix="stop that program, or choose other ports: streams up --port P takes P, P+1 and P+2",
+                )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: a port with closing connections is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _environment() -> dict[str, str]:
+    """Return what a server may see: nothing that changes a JVM or Quarkus, and no secrets."""
+    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+
+
+def _watch(data: Path) -> Process:
+    """Start the watcher that ends a throw-away cluster should this process die."""
+    command = [sys.executable, "-I", "-S", processes.__file__, str(data), str(os.getpid())]
+    return processes.spawn(command, log=Path(os.devnull), environment={})
