@@ -1,0 +1,307 @@
+"""Generated encoders: one function per model, models in, framed bytes out.
+
+Pydantic has checked a model's fields when it was built, but a model can be made without checks: whatever does not
+fit the schema raises here, and nothing is written with a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from itertools import groupby
+from struct import Struct
+from typing import Any, Final
+from uuid import UUID
+
+from streams.avro import values
+from streams.avro.model import PRIMITIVES, Models
+from streams.avro.nodes import Array, Enum, Fixed, Logical, Map, Node, Primitive, Record, Union, kind, label
+from streams.avro.resolution import is_float, referenced_twice
+from streams.avro.source import FLOATS, MAX_NESTING, MAX_RECURSION, Source, tuple_of
+from streams.errors import UsageError
+
+Encode = Callable[[Sequence[Any], list[bytes]], None]
+
+TABLE: Final = len(values.COUNTS)
+KINDS: Final[dict[str, type]] = {"null": type(None), **{name: kind for kind, name in PRIMITIVES.items()}}
+LOGICAL: Final[dict[str, type]] = {
+    "date": date,
+    "time-millis": time,
+    "time-micros": time,
+    "timestamp-millis": datetime,
+    "timestamp-micros": datetime,
+    "local-timestamp-millis": datetime,
+    "local-timestamp-micros": datetime,
+    "decimal": Decimal,
+    "uuid": UUID,
+}
+SHARED: Final = {
+    "COUNTS": values.COUNTS,
+    "Mapping": Mapping,
+    "count": values.count,
+    "epoch": values.EPOCH,
+    "int32": values.int32,
+    "int64": values.int64,
+    "micros_of": values.micros_of,
+    "naive_epoch": values.NAIVE_EPOCH,
+    "write_date": values.write_date,
+    "write_time": values.write_time,
+}
+
+
+def python_type(node: Node, types: Mapping[str, type[Any]]) -> type[Any]:  # noqa: PLR0911 (one per type)
+    """Return the class of the values of a type that is no union."""
+    match node:
+        case Record(name=name) | Enum(name=name):
+            return types.get(name, str)
+        case Array():
+            return tuple
+        case Map():
+            return dict
+        case Primitive(logical=Logical(kind=kind)) | Fixed(logical=Logical(kind=kind)):
+            return LOGICAL[kind]
+        case Fixed():
+            return bytes
+        case Primitive(kind="int" | "long"):
+            return int
+        case Primitive(kind="float" | "double"):
+            return float
+    assert isinstance(node, Primitive)
+    return KINDS[node.kind]
+
+
+def refuse_ambiguous(union: Union, types: Mapping[str, type[Any]]) -> None:
+    """Raise UsageError where a Python value alone does not tell the branch: `int` and `long` are both int."""
+    seen: dict[type[Any], Node] = {}
+    for branch in union.branches:
+        other = seen.setdefault(python_type(branch, types), branch)
+        if other is not branch:
+            raise UsageError(
+                f"union branches {label(other)} and {label(branch)} are the same Python type",
+                fix="keep one of them, or wrap one into a record",
+            )
+
+
+class Writing:
+    """Writes the source of one encoder."""
+
+    def __init__(self, root: Node, models: Models, header: bytes) -> None:
+        self.source = Source()
+        self.source.share(**SHARED)
+        self._models = models
+        self._shared = referenced_twice(root)
+        self._functions: dict[int, str] = {}
+        self._pending: list[Callable[[], None]] = []
+        self._depth = "1"
+        self._entry(root, header)
+        while self._pending:
+            self._pending.pop()()
+
+    def compile(self) -> Encode:
+        """Return `encode(values, out)`: appends one frame for each value."""
+        return self.source.compile("encode")
+
+    def _entry(self, root: Node, header: bytes) -> None:
+        source = self.source
+        with source.block("def encode(values, out):"):
+            source.add("add = out.append")
+            with source.block("for v in values:"):
+                self._check_root(root)
+                pieces = self._inline(root, "v", checked=True)
+                source.add(f"add(b''.join({tuple_of([source.constant(header), *pieces])}))")
+
+    def _check_root(self, root: Node) -> None:
+        self._check("v", self._models.root)
+        if kind(root) in ("long", "double"):
+            self.source.add("if v.__class__ is bool: raise TypeError('bool is not a number')")
+
+    def _check(self, value: str, expected: type[Any]) -> None:
+        exact = self.source.constant(expected)
+        allowed = self.source.constant((float, int)) if expected is float else exact
+        wrong = f"raise TypeError(f'{{type({value}).__name__}} is not {{{exact}.__name__}}')"
+        self.source.add(f"if {value}.__class__ is not {exact} and not isinstance({value}, {allowed}): {wrong}")
+
+    def _write(self, node: Node, value: str) -> list[str]:
+        """Emit what must be computed first; return the expressions of the bytes, in order."""
+        if id(node) not in self._shared and self.source.nesting <= MAX_NESTING:
+            return self._inline(node, value)
+        if not isinstance(node, Record | Array | Map | Union):
+            return self._inline(node, value)
+        if id(node) not in self._functions:
+            self._functions[id(node)] = f"write{len(self._functions)}"
+            path, name = self.source.path, self._functions[id(node)]
+            self._pending.append(lambda: self._function(name, path, node))
+        return [self._assign(f"{self._functions[id(node)]}({value}, {self._depth})")]
+
+    def _function(self, name: str, path: str, node: Node) -> None:
+        source = self.source
+        source.nesting, source.path = 0, path
+        self._depth = "depth + 1"
+        with source.block(f"def {name}(v, depth):"):
+            source.add(f"if depth > {MAX_RECURSION}: raise ValueError('nested over {MAX_RECURSION} levels')")
+            source.add(f"return {self._joined(self._inline(node, 'v'))}")
+
+    def _inline(self, node: Node, value: str, *, checked: bool = False) -> list[str]:  # noqa: PLR0911 (one per type)
+        match node:
+            case Primitive():
+                return self._write_primitive(node, value)
+            case Fixed():
+                return self._write_fixed(node, value)
+            case Enum():
+                return [self._assign(f"{self._symbols(node)}[{value}]")]
+            case Array():
+                return [self._write_array(node, value)]
+            case Map():
+                return [self._write_map(node, value)]
+            case Union():
+                return [self._write_union(node, value)]
+            case Record():
+                return self._write_record(node, value, checked=checked)
+
+    def _assign(self, expression: str) -> str:
+        name = self.source.local()
+        self.source.add(f"{name} = {expression}")
+        return name
+
+    def _joined(self, pieces: list[str]) -> str:
+        if len(pieces) == 1:
+            return pieces[0]
+        return f"b''.join({tuple_of(pieces)})" if pieces else "b''"
+
+    # --- types without parts
+
+    def _sized(self, content: str) -> list[str]:
+        size = self._assign(f"len({content})")
+        return [f"COUNTS[{size}] if {size} < {TABLE} else count({size})", content]
+
+    def _write_primitive(self, node: Primitive, value: str) -> list[str]:  # noqa: PLR0911 (one per type)
+        match node.kind:
+            case "null":
+                self.source.add(f"if {value} is not None: raise TypeError('not None')")
+                return []
+            case "boolean":
+                flags = self.source.constant({True: b"\1", False: b"\0"})
+                return [self._assign(f"{flags}[{value}]")]
+            case "int" | "long":
+                return [self._write_integer(node, value)]
+            case "float" | "double":
+                return [self._write_floats([node.kind], [value])]
+            case "bytes" if node.logical:
+                return self._sized(self._decimal(node.logical, value))
+            case "bytes":
+                self._check(value, bytes)
+                return self._sized(value)
+        if node.logical:
+            self._check(value, UUID)
+            return self._sized(self._assign(f"str({value}).encode()"))
+        return self._sized(self._assign(f"{value}.encode()"))
+
+    def _write_integer(self, node: Primitive, value: str) -> str:
+        if node.logical is None:
+            number = self._assign(value)
+            convert = "int32" if node.kind == "int" else "int64"
+            return self._assign(f"COUNTS[{number}] if 0 <= {number} < {TABLE} else {convert}({number})")
+        name = node.logical.kind
+        if name == "date":
+            return self._assign(f"int32(write_date({value}))")
+        if name.startswith("time-"):
+            micros = f"write_time({value})"
+        else:
+            micros = f"micros_of({value}, {'naive_epoch' if name.startswith('local') else 'epoch'})"
+        return self._assign(f"int64({micros}{' // 1000' if name.endswith('millis') else ''})")
+
+    def _write_floats(self, kinds: Sequence[str], numbers: Sequence[str]) -> str:
+        pack = self.source.constant(Struct("<" + "".join(FLOATS[kind] for kind in kinds)).pack)
+        return self._assign(f"{pack}({', '.join(numbers)})")
+
+    def _decimal(self, logical: Logical, value: str, size: int | None = None) -> str:
+        form = self.source.constant(values.DecimalForm(logical.precision, logical.scale, size).write)
+        return self._assign(f"{form}({value})")
+
+    def _write_fixed(self, node: Fixed, value: str) -> list[str]:
+        match node.logical:
+            case Logical(kind="decimal") as logical:
+                return [self._decimal(logical, value, node.size)]
+            case Logical(kind="uuid"):
+                return [self._assign(f"{value}.bytes")]
+        self._check(value, bytes)
+        self.source.add(f"if len({value}) != {node.size}: raise ValueError('not {node.size} bytes')")
+        return [value]
+
+    def _symbols(self, node: Enum) -> str:
+        return self.source.constant({symbol: values.count(at) for at, symbol in enumerate(node.symbols)})
+
+    # --- types with parts
+
+    def _write_array(self, node: Array, value: str) -> str:
+        found = self._assign(value)
+        listed = f"{found}.__class__ is tuple or {found}.__class__ is list"
+        self.source.add(f"if not ({listed}): raise TypeError(f'{{type({found}).__name__}} is not tuple')")
+        with self.source.at("items"):
+            return self._write_items(found, found, lambda item: self._write(node.items, item))
+
+    def _write_map(self, node: Map, value: str) -> str:
+        found = self._assign(value)
+        self._check(found, Mapping)
+
+        def pair(item: str) -> list[str]:
+            key = self._assign(f"{item}[0].encode()")
+            return [*self._sized(key), *self._write(node.values, self._assign(f"{item}[1]"))]
+
+        with self.source.at("values"):
+            return self._write_items(found, f"{found}.items()", pair)
+
+    def _write_items(self, found: str, items: str, write: Callable[[str], list[str]]) -> str:
+        source = self.source
+        out, item = source.local(), source.local()
+        with source.block(f"if {found}:"):
+            source.add(f"{out} = [count(len({found}))]")
+            with source.block(f"for {item} in {items}:"):
+                pieces = write(item)
+                source.add(f"{out} += {tuple_of(pieces)}")
+            source.add(f"{out}.append(b'\\0')", f"{out} = b''.join({out})")
+        source.add(f"else: {out} = b'\\0'")
+        return out
+
+    def _write_union(self, node: Union, value: str) -> str:
+        source = self.source
+        refuse_ambiguous(node, self._models.types)
+        found, out = self._assign(value), source.local()
+        for index, branch in enumerate(node.branches):
+            with source.block(f"{'el' * (index > 0)}if {self._is_of(branch, found)}:"), source.at(str(index)):
+                tag = source.constant(values.count(index))
+                source.add(f"{out} = {self._joined([tag, *self._write(branch, found)])}")
+        source.add(f"else: raise TypeError(f'no branch of the union takes {{type({found}).__name__}}')")
+        return out
+
+    def _is_of(self, branch: Node, value: str) -> str:
+        match branch:
+            case Primitive(kind="null"):
+                return f"{value} is None"
+            case Record():
+                return f"isinstance({value}, {self.source.constant(self._models.types[branch.name])})"
+            case Array():
+                return f"isinstance({value}, (tuple, list))"
+            case Map():
+                return f"isinstance({value}, Mapping)"
+        return f"{value}.__class__ is {self.source.constant(python_type(branch, self._models.types))}"
+
+    def _write_record(self, node: Record, value: str, *, checked: bool) -> list[str]:
+        source = self.source
+        model = self._models.root if checked else self._models.types[node.name]
+        if not checked:
+            self._check(value, model)
+        attributes = {field.alias or name: name for name, field in model.model_fields.items()}
+        content = self._assign(f"{value}.__dict__")
+        pieces: list[str] = []
+        for floats, run in groupby(node.fields, lambda field: is_float(field.type)):
+            fields = list(run)
+            found = [f"{content}[{attributes[field.name]!r}]" for field in fields]
+            if floats:
+                pieces.append(self._write_floats([label(field.type) for field in fields], found))
+                continue
+            for field, expression in zip(fields, found, strict=True):
+                with source.at(field.name):
+                    pieces += self._write(field.type, self._assign(expression))
+        return pieces
