@@ -1,17 +1,18 @@
 """Every error of the toolkit, by whose fault it is.
 
-    StreamsError                 what happened, where, what to do; carries the exit code of a command it stops
-    ├─ UsageError           2    this program, command line or configuration
-    ├─ UnreachableError     3    Kafka or the registry does not answer
-    ├─ IncompatibleError    4    contracts, topics or state do not fit each other
-    ├─ FencedError          5    the client was fenced or is broken for good: start afresh
-    └─ StoppedError         6    a failure policy said STOP
-    RecordError                  one record's fault; `stage` says where: decode, process, encode, send
-    ├─ DecodeError               `kind` names the defect of the frame
-    ├─ EncodeError
-    ├─ HandlerError              raised by user code
-    └─ SendError                 the broker refuses the record for good
-    UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
+StreamsError                 what happened, where, what to do; carries the exit code of a command it stops
+├─ UsageError           2    this program, command line or configuration
+├─ UnreachableError     3    Kafka or the registry does not answer
+├─ IncompatibleError    4    contracts, topics or state do not fit each other
+├─ FencedError          5    the client was fenced or is broken for good: start afresh
+└─ StoppedError         6    a failure policy said STOP
+RecordError                  one record's fault; `stage` says where: decode, process, encode, send
+├─ DecodeError               `kind` names the defect of the frame
+├─ EncodeError
+├─ HandlerError              raised by user code
+└─ SendError                 the broker refuses the record for good
+UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
+AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
 
 from __future__ import annotations
@@ -111,3 +112,11 @@ class UnknownSchemaError(Exception):
     def __init__(self, schema_id: int) -> None:
         super().__init__(f"schema id {schema_id} is not known here yet")
         self.schema_id = schema_id
+
+
+class AbortedError(Exception):
+    """The open transaction cannot be committed and has to be aborted; `fault` is set if a record is to blame."""
+
+    def __init__(self, reason: str, fault: RecordError | None = None) -> None:
+        super().__init__(reason)
+        self.fault = fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
@@ -42,3 +43,13 @@ class Record(NamedTuple, Generic[K, V]):
 
 
 RawRecord = Record[bytes | None, bytes | None]
+
+Positions = Mapping[TopicPartition, int | None]
+"""Where to read partitions from; None means the beginning."""
+
+
+class Polled(NamedTuple):
+    """Records in the order of each partition, and the end offset of each partition whose end was reached."""
+
+    records: list[RawRecord]
+    ends: dict[TopicPartition, int]

@@ -1,0 +1,165 @@
+"""`App`: the one object that declares topics, tables, stores and processors. It connects to nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from streams.context import Context
+from streams.duration import duration
+from streams.errors import UsageError
+from streams.keys import Key
+from streams.policy import FailurePolicy
+from streams.state.task_state import Declared
+from streams.topic import COMPACTED, DEFAULT_PARTITIONS, Store, Table, Topic
+from streams.topology import Processor, TopicSpec, build_processor
+
+K = TypeVar("K", bound=Key)
+V = TypeVar("V")
+R = TypeVar("R")
+
+_LEGAL_APP = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+
+class App:
+    """Declarations of one application; workers, tests and the command line take it from here."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        on_failure: FailurePolicy = FailurePolicy.DEAD_LETTER,
+    ) -> None:
+        """Name the application; the name is the prefix of its groups and own topics.
+
+        `settings` are the defaults of `streams.settings.Settings`, beaten by file, environment and command line.
+        """
+        if not _LEGAL_APP.fullmatch(name):
+            raise UsageError(f"{name!r} cannot name an app", fix="use lower-case letters, digits and hyphens")
+        self.name = name
+        self.settings = dict(settings or {})
+        self.processors: dict[str, Processor] = {}
+        self._on_failure = on_failure
+        self._topics: dict[str, Topic[Any]] = {}
+        self._stores: dict[str, Store[Any, Any]] = {}
+        self._tables: dict[str, Table[Any, Any]] = {}
+
+    def topic(
+        self,
+        name: str,
+        model: type[V],
+        *,
+        key: str | None = None,
+        partitions: int = DEFAULT_PARTITIONS,
+        config: Mapping[str, str] | None = None,
+    ) -> Topic[V]:
+        """Declare a topic of one model; `key` names the field that orders and distributes its records.
+
+        Raises:
+            UsageError: the name is taken or illegal, or the key field does not exist or cannot be a key.
+        """
+        return self._declare(Topic(name, model, key, partitions, dict(config or {})))
+
+    def table(self, name: str, model: type[V], *, key: str, partitions: int = DEFAULT_PARTITIONS) -> Table[Any, V]:
+        """Follow a compacted topic as a table; handlers read the rows of their own partition."""
+        table: Table[Any, V] = Table(self._declare(Topic(name, model, key, partitions, dict(COMPACTED))))
+        self._tables[name] = table
+        return table
+
+    def store(
+        self,
+        name: str,
+        key_type: type[K],
+        model: type[V],
+        *,
+        topic: str | None = None,
+        commit_every: str | timedelta | None = None,
+    ) -> Store[K, V]:
+        """Declare keyed state of one processor; `topic` gives its changelog a public name.
+
+        `commit_every` ("2s") makes commits rarer where values are large and change often.
+        """
+        if name in self._stores:
+            raise UsageError(f"app {self.name} has two stores {name}", fix="rename one")
+        every = duration(commit_every) if commit_every is not None else None
+        store = Store(name, key_type, model, topic, every)
+        self._stores[name] = store
+        return store
+
+    def processor(
+        self,
+        source: Topic[V],
+        *,
+        to: Topic[Any] | Sequence[Topic[Any]] | None = None,
+        uses: Iterable[Declared] = (),
+        on_failure: FailurePolicy | None = None,
+    ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
+        """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
+
+        Several outputs are told apart by their model. The stores and tables that the function names are found by
+        themselves; `uses` adds what it reaches in other ways. Raising is answered by `on_failure`.
+
+        Raises:
+            UsageError: the declaration contradicts itself.
+        """
+
+        def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
+            processor = build_processor(
+                self.name, handler, source, to=to, uses=uses, on_failure=on_failure or self._on_failure
+            )
+            self._add(processor)
+            return handler
+
+        return register
+
+    def topics(self) -> list[TopicSpec]:
+        """List every topic that has to exist, each once."""
+        specs = {topic.name: TopicSpec(topic.name, topic.partitions, topic.config) for topic in self._topics.values()}
+        for processor in self.processors.values():
+            for spec in processor.topics():
+                specs.setdefault(spec.name, spec)
+        return sorted(specs.values())
+
+    def contracts(self) -> Iterator[tuple[str, type[Any]]]:
+        """Yield each subject with the model of its values: what has to be registered at deploy (INV-8)."""
+        contracts: dict[str, type[Any]] = {topic.subject: topic.model for topic in self._topics.values()}
+        for processor in self.processors.values():
+            for store in processor.stores:
+                contracts.setdefault(f"{processor.changelog(store)}-value", store.model)
+        yield from sorted(contracts.items())
+
+    def select(self, names: Sequence[str]) -> list[Processor]:
+        """Return the named processors, or all.
+
+        Raises:
+            UsageError: the app has no such processor, or none at all.
+        """
+        if not self.processors:
+            raise UsageError(f"app {self.name} has no processor", fix="decorate a function with @app.processor(topic)")
+        for name in names:
+            if name not in self.processors:
+                known = ", ".join(sorted(self.processors))
+                raise UsageError(f"app {self.name} has no processor {name!r}", fix=f"use one of {known}")
+        return [self.processors[name] for name in names] if names else list(self.processors.values())
+
+    def _declare(self, topic: Topic[V]) -> Topic[V]:
+        if topic.name in self._topics:
+            raise UsageError(f"app {self.name} declares topic {topic.name} twice", fix="declare it once and share it")
+        self._topics[topic.name] = topic
+        return topic
+
+    def _add(self, processor: Processor) -> None:
+        if processor.name in self.processors:
+            raise UsageError(f"app {self.name} has two processors {processor.name}", fix="rename one function")
+        for other in self.processors.values():
+            shared = set(other.stores) & set(processor.stores)
+            if shared:
+                store = shared.pop()
+                raise UsageError(
+                    f"store {store.name} belongs to processor {other.name}, {processor.name} uses it too",
+                    fix=f"follow its changelog there: app.table({other.changelog(store)!r}, …)",
+                )
+        self.processors[processor.name] = processor

@@ -1,0 +1,108 @@
+"""Putting a worker together from an app, a processor and settings, and running it until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+
+from streams.avro.codec import Codec
+from streams.avro.registry import Registry
+from streams.kafka import config
+from streams.kafka.admin import Admin, partition_of
+from streams.kafka.consumer import GroupConsumer, Reader
+from streams.kafka.producer import TransactionalProducer
+from streams.preflight import check_topics, load_codecs
+from streams.record import TopicPartition
+from streams.schema_lookup import SchemaLookup
+from streams.settings import Settings, require
+from streams.slot import Slot
+from streams.state.backend import Backend
+from streams.state.restore import Bounds, Restorer
+from streams.state.task_state import TaskState
+from streams.task import Task
+from streams.topology import Processor
+from streams.worker import Worker
+
+_log = structlog.get_logger(__name__)
+
+
+def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], bool]) -> None:
+    """Run one processor in this process until `stopping` says so; then commit, close, and return.
+
+    Raises:
+        StreamsError: it could not start or cannot go on; whatever was not committed will not be seen.
+    """
+    with ExitStack() as resources:
+        worker, consumer = _assemble(processor, settings, resources)
+        _log.info("started", group=processor.group, topic=processor.source.name)
+        try:
+            consumer.subscribe(processor.source.name, worker)
+            while not stopping():
+                worker.run_once()
+            worker.drain()
+        except BaseException:
+            worker.fail()
+            raise
+        finally:
+            _log.info("stopped", **worker.counts)
+
+
+def _assemble(processor: Processor, settings: Settings, resources: ExitStack) -> tuple[Worker, GroupConsumer]:
+    admin = Admin(settings, settings.start_timeout.total_seconds())
+    check_topics(admin, processor)
+    registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
+    codecs = load_codecs(registry, processor)
+    slot = Slot(settings.state_dir, processor.app, processor.name)
+    resources.callback(slot.release)
+    budget = settings.transaction_timeout.total_seconds()
+    producer = TransactionalProducer(config.transactional_producer(settings, slot.identity), budget)
+    resources.callback(producer.close)
+    lookup = SchemaLookup(registry, codecs.values())
+    resources.callback(lookup.close)
+    reader = Reader(config.reader(settings, slot.identity))
+    resources.callback(reader.close)
+    consumer = GroupConsumer(config.group_consumer(settings, processor.group, slot.identity))
+
+    def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        return {source: Bounds(*held) for source, held in admin.ranges(sources).items()}
+
+    def open_task(partition: TopicPartition) -> Task:
+        return Task(processor, codecs, _open_state(processor, codecs, slot, partition.partition))
+
+    worker = Worker(
+        consumer,
+        producer,
+        Restorer(reader, bounds),
+        lookup,
+        open_task,
+        loops=processor.source in processor.outputs.values(),
+        poll_records=settings.poll_records,
+        commit_interval=(processor.commit_every or settings.commit_interval).total_seconds(),
+        commit_records=settings.commit_records,
+        stable_timeout=2 * budget,
+    )
+    resources.callback(worker.close)
+    resources.callback(consumer.close)
+    return worker, consumer
+
+
+def _open_state(processor: Processor, codecs: Mapping[str, Codec[Any]], slot: Slot, number: int) -> TaskState:
+    """Open the state of one partition; a processor without stores and tables has none on disk."""
+    behind = processor.state()
+    if not behind:
+        return TaskState()
+    partitions = processor.source.partitions
+
+    def foreign(key: bytes) -> int | None:
+        home = partition_of(key, partitions)
+        return None if home == number else home
+
+    return TaskState(
+        Backend(slot.partition(number), [declared.name for declared in behind]),
+        {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
+        {declared: codecs[topic] for declared, topic in behind.items()},
+        foreign,
+    )

@@ -1,0 +1,121 @@
+"""mark · due · commit: the only place where offsets move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from streams.record import RawRecord, Record, TopicPartition
+from streams.state.task_state import Changes, TaskState
+
+
+class Transaction(Protocol):
+    """What a checkpoint needs of the producer."""
+
+    def send(self, records: list[RawRecord]) -> None:
+        """Hand records over."""
+
+    def send_tracked(self, record: RawRecord, delivered: Callable[[int], None]) -> None:
+        """Hand one record over and learn its offset during `flush`."""
+
+    def flush(self) -> None:
+        """Wait until every record is acknowledged."""
+
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        """Commit the transaction with the offsets in it."""
+
+
+class Checkpoint:
+    """What was processed since the last commit, and the commit itself.
+
+    `marks` holds the offset to go on from for each partition: what was processed, plus one; never the consumer's
+    own position (INV-10).
+    """
+
+    def __init__(
+        self,
+        producer: Transaction,
+        states: Mapping[TopicPartition, TaskState],
+        group: Callable[[], Any],
+        *,
+        interval: float,
+        most_records: int,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Commit every `interval` seconds of `clock`, or after `most_records` outputs and changelog records."""
+        self._producer = producer
+        self._states = states
+        self._group = group
+        self._interval = interval
+        self._most_records = most_records
+        self._clock = clock
+        self._now_ms = now_ms
+        self.marks: dict[TopicPartition, int] = {}
+        self._outputs = 0
+        self._since = clock()
+
+    def begin(self) -> None:
+        """Start the interval with the first work after a commit."""
+        if not self.marks:
+            self._since = self._clock()
+
+    def expired(self) -> bool:
+        """Tell whether the interval is over; a step asks between two records."""
+        return self._clock() - self._since >= self._interval
+
+    def mark(self, partition: TopicPartition, next_offset: int, *, outputs: int = 0) -> None:
+        """Note that everything of a partition below `next_offset` is dealt with and handed over (INV-1, INV-5)."""
+        self.marks[partition] = next_offset
+        self._outputs += outputs
+
+    def due(self) -> bool:
+        """Tell whether it is time to commit."""
+        return bool(self.marks) and (self.expired() or self._written() >= self._most_records)
+
+    def commit(self) -> dict[TopicPartition, int]:
+        """Commit what was marked and return the committed offsets; the order of these lines is the guarantee.
+
+        Raises:
+            AbortedError: nothing was committed.
+            EncodeError: a state value does not fit its schema; nothing was committed.
+            FencedError: start afresh.
+        """
+        if not self.marks:
+            return {}
+        offsets = dict(self.marks)
+        changes = {partition: state.changes() for partition, state in self._states.items()}
+        positions = self._send_changelog(changes)
+        self._producer.flush()  # INV-2
+        self._producer.commit(offsets, self._group())
+        for partition, state in self._states.items():
+            state.committed(changes[partition], positions.get(partition, {}))  # INV-3
+        self.clear()
+        return offsets
+
+    def clear(self) -> None:
+        """Forget the marks: they were committed, or their transaction was aborted."""
+        self.marks.clear()
+        self._outputs = 0
+
+    def _written(self) -> int:
+        return self._outputs + sum(state.pending() for state in self._states.values())
+
+    def _send_changelog(self, changes: Mapping[TopicPartition, list[Changes]]) -> dict[TopicPartition, dict[str, int]]:
+        """Send each store's rows to the task's own changelog partition, and follow the last one's offset."""
+        positions: dict[TopicPartition, dict[str, int]] = {partition: {} for partition in changes}
+        now = self._now_ms()
+        for partition, stores in changes.items():
+            for change in stores:
+                topic, number = change.changelog
+                rows: list[RawRecord] = [Record(topic, key, value, now, number) for key, value in change.rows]
+                self._producer.send(rows[:-1])
+                self._producer.send_tracked(rows[-1], _note(positions[partition], change.name))
+        return positions
+
+
+def _note(positions: dict[str, int], name: str) -> Callable[[int], None]:
+    def delivered(offset: int) -> None:
+        positions[name] = offset + 1
+
+    return delivered

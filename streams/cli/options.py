@@ -1,0 +1,58 @@
+"""Options that every command which talks to a cluster shares, and the settings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from streams.embedded import discover
+from streams.settings import Settings, load_settings, parse_properties
+
+BootstrapServers = Annotated[
+    str | None, typer.Option("--bootstrap-servers", "-b", help="Kafka's addresses, host:port[,host:port…].")
+]
+RegistryUrl = Annotated[str | None, typer.Option("--schema-registry-url", help="The schema registry's address.")]
+Properties = Annotated[
+    list[str] | None, typer.Option("-X", metavar="NAME=VALUE", help="Pass a librdkafka property through; repeatable.")
+]
+AppTarget = Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, for example shop.orders:app.")]
+
+
+class Output(StrEnum):
+    """How a command prints its data."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How data is printed.")]
+
+
+def settings_from(
+    servers: str | None,
+    registry: str | None,
+    properties: list[str] | None,
+    *,
+    code: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Settings:
+    """Put a command's settings together; where nothing names a cluster, the local one of this folder is used.
+
+    Raises:
+        UsageError: a setting is unknown or wrong.
+    """
+    given = {"bootstrap_servers": servers, "schema_registry_url": registry, **more}
+    if properties:
+        given["kafka"] = parse_properties(properties)
+    settings = load_settings(command_line=given, code=code)
+    local = None if settings.bootstrap_servers else discover()
+    if local is None:
+        return settings
+    found = {
+        "bootstrap_servers": local.bootstrap_servers,
+        "schema_registry_url": settings.schema_registry_url or local.schema_registry_url,
+    }
+    return settings.model_copy(update=found)

@@ -1,0 +1,47 @@
+"""`streams worker`: run the processors of an app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
+from streams.load import load_app
+from streams.logs import configure_logs
+from streams.supervisor import Job, Supervisor, supervise
+
+
+def worker(
+    target: AppTarget,
+    processor: Annotated[
+        list[str] | None, typer.Option("--processor", "-p", metavar="NAME", help="Run this one only; repeatable.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes for each processor.")] = 1,
+    state_dir: Annotated[Path | None, typer.Option(help="Where local state lives.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    bootstrap_servers: BootstrapServers = None,
+    schema_registry_url: RegistryUrl = None,
+    properties: Properties = None,
+) -> None:
+    """Run the processors of an app until SIGTERM or Ctrl-C, each in processes of its own.
+
+    A worker that crashes is started again. The first signal commits what is done and ends (exit 143 or 130), the
+    second one ends at once.
+    """
+    app = load_app(target)
+    chosen = app.select(processor or [])
+    settings = settings_from(
+        bootstrap_servers,
+        schema_registry_url,
+        properties,
+        code=app.settings,
+        state_dir=state_dir,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    configure_logs(settings.log_format, settings.log_level)
+    jobs = [Job(target, one.name, workers) for one in chosen]
+    raise typer.Exit(supervise(Supervisor(jobs, settings)))

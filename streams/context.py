@@ -1,0 +1,44 @@
+"""What a handler may touch besides its record."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from streams.keys import Key
+from streams.record import RawRecord
+from streams.state.task_state import TaskState
+from streams.topic import Store, Table
+
+K = TypeVar("K", bound=Key)
+V = TypeVar("V")
+
+
+class Context:
+    """State of the record's own partition, and the record as it was read.
+
+    Values are immutable; to change one, put a new one. A handler that raises leaves nothing of what it put.
+    """
+
+    __slots__ = ("_state", "record")
+
+    record: RawRecord
+    """The record as it was read: bytes, headers, timestamp, partition, offset."""
+
+    def __init__(self, state: TaskState) -> None:
+        self._state = state
+
+    def get(self, source: Store[K, V] | Table[K, V], key: K) -> V | None:
+        """Return the newest value of a key in a store or table; None where there is none.
+
+        Raises:
+            UsageError: the processor does not use it, or the key of a table lives in another partition.
+        """
+        return self._state.get(source, key)
+
+    def put(self, store: Store[K, V], key: K, value: V | None) -> None:
+        """Set the value of a key; None deletes it.
+
+        Raises:
+            UsageError: the processor does not use the store, or the value is of another model.
+        """
+        self._state.put(store, key, value)

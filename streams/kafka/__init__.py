@@ -1,0 +1,1 @@
+"""The only package that imports confluent_kafka's clients: settings, consumer, producer, admin, error translation."""

@@ -1,0 +1,177 @@
+"""Asking and changing the cluster: topics, offsets, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    murmur2,
+)
+from confluent_kafka import TopicPartition as Assigned
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from streams.errors import UsageError
+from streams.kafka.config import common
+from streams.kafka.errors import error_of, translate
+from streams.record import TopicPartition
+from streams.settings import Settings
+from streams.topology import TopicSpec
+
+T = TypeVar("T")
+
+
+class Range(NamedTuple):
+    """The offsets that a partition holds: from `start` up to and without `end`, the high watermark."""
+
+    start: int
+    end: int
+
+
+class Member(NamedTuple):
+    """One member of a group."""
+
+    member_id: str
+    instance_id: str
+    client_id: str
+    host: str
+    partitions: list[TopicPartition]
+
+
+class Group(NamedTuple):
+    """A consumer group as the broker sees it."""
+
+    name: str
+    state: str
+    members: list[Member]
+
+
+class Admin:
+    """Administration of one cluster; every call is bounded by `timeout` seconds.
+
+    All calls raise UnreachableError where Kafka does not answer, and StreamsError where it refuses.
+    """
+
+    def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
+        config = common(settings, "streams-admin", "P")
+        self._servers = config["bootstrap.servers"]
+        self._timeout = timeout
+        self._settings = settings
+        self._admin = AdminClient(config)
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic with its number of partitions."""
+        try:
+            metadata = self._admin.list_topics(timeout=self._timeout)
+        except KafkaException as raised:
+            raise translate(error_of(raised), "asking for topics", self._servers) from raised
+        return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def topic_config(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the effective configuration of topics."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        answers = self._admin.describe_configs(resources, request_timeout=self._timeout)
+        configs = {
+            resource.name: self._result(answer, "asking for topic settings") for resource, answer in answers.items()
+        }
+        return {name: {key: entry.value for key, entry in config.items()} for name, config in configs.items()}
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> list[str]:
+        """Make the topics that do not exist yet and return their names."""
+        wanted = [
+            NewTopic(spec.name, spec.partitions, self._settings.replication_factor, config=dict(spec.config))
+            for spec in specs
+        ]
+        if not wanted:
+            return []
+        made = []
+        for name, answer in self._admin.create_topics(wanted, request_timeout=self._timeout).items():
+            try:
+                answer.result()
+                made.append(name)
+            except KafkaException as raised:
+                if error_of(raised).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise translate(error_of(raised), f"making topic {name}", self._servers) from raised
+        return made
+
+    def delete_topics(self, names: Iterable[str]) -> None:
+        """Delete topics with all their records."""
+        for name, answer in self._admin.delete_topics(list(names), request_timeout=self._timeout).items():
+            self._result(answer, f"deleting topic {name}")
+
+    def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Range]:
+        """Return what each partition holds, up to its high watermark (READ_UNCOMMITTED).
+
+        A restore has to go that far: behind the last stable offset there may be records whose transaction is
+        committed, only its marker has not arrived there yet.
+        """
+        asked = [Assigned(*tp) for tp in partitions]
+        starts, ends = self._offsets(asked, OffsetSpec.earliest()), self._offsets(asked, OffsetSpec.latest())
+        return {tp: Range(starts[tp], ends[tp]) for tp in starts}
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """Return the committed offsets of a group."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        answer = self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group]
+        partitions = self._result(answer, f"asking for the offsets of group {group}").topic_partitions
+        return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in partitions if tp.offset >= 0}
+
+    def lag(self, group: str, topic: str | None = None) -> dict[TopicPartition, int]:
+        """Return how many records each committed partition is behind; 0 behind a transaction marker."""
+        committed = {tp: at for tp, at in self.committed(group).items() if topic in {None, tp.topic}}
+        ranges = self.ranges(committed)
+        return {tp: max(0, ranges[tp].end - at) for tp, at in committed.items()}
+
+    def groups(self) -> dict[str, str]:
+        """Return every group with its state."""
+        listed = self._result(self._admin.list_consumer_groups(request_timeout=self._timeout), "listing groups")
+        return {group.group_id: group.state.name for group in listed.valid}
+
+    def group(self, name: str) -> Group:
+        """Describe one group.
+
+        Raises:
+            UsageError: there is no such group.
+        """
+        if name not in self.groups():
+            raise UsageError(f"there is no group {name}", fix="`streams group list` shows what there is")
+        answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
+        described = self._result(answer, f"describing group {name}")
+        return Group(name, described.state.name, [_member(member) for member in described.members])
+
+    def _offsets(self, asked: list[Assigned], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        if not asked:
+            return {}
+        answers = self._admin.list_offsets(
+            dict.fromkeys(asked, spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=self._timeout,
+        )
+        found: Mapping[Assigned, Any] = {
+            tp: self._result(answer, "asking for offsets") for tp, answer in answers.items()
+        }
+        return {TopicPartition(tp.topic, tp.partition): info.offset for tp, info in found.items()}
+
+    def _result(self, answer: Future[T], doing: str) -> T:
+        try:
+            return answer.result()
+        except KafkaException as raised:
+            raise translate(error_of(raised), doing, self._servers) from raised
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition where producers in Java and here put a key."""
+    return int(murmur2(key, partitions))
+
+
+def _member(member: Any) -> Member:
+    assigned = member.assignment.topic_partitions if member.assignment else []
+    partitions = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
+    return Member(member.member_id, member.group_instance_id or "", member.client_id, member.host, sorted(partitions))

@@ -1,0 +1,214 @@
+"""Reading: the group's consumer, and the assign-only reader of changelogs and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as Assigned
+
+from streams.errors import IncompatibleError
+from streams.kafka.config import Config
+from streams.kafka.errors import error_of, translate
+from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
+
+_log = structlog.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Told of every change of the assignment, from inside `poll`, on the same thread.
+
+    `on_assigned` has to call `assign`. An error that it raises comes out of `poll`.
+    """
+
+    def on_assigned(self, partitions: list[TopicPartition]) -> None:
+        """Take over partitions."""
+
+    def on_revoked(self, partitions: list[TopicPartition]) -> None:
+        """Commit and give up partitions."""
+
+    def on_lost(self, partitions: list[TopicPartition]) -> None:
+        """Give up partitions that somebody else may own already; nothing of them may be committed."""
+
+
+class GroupConsumer:
+    """The consumer of one slot in its group. Not thread-safe."""
+
+    def __init__(self, config: Config) -> None:
+        self._servers = config["bootstrap.servers"]
+        self._consumer = Consumer(config)
+        self._raised: BaseException | None = None
+
+    def subscribe(self, topic: str, listener: Listener) -> None:
+        """Join the group for a topic; the listener hears of it in `poll`."""
+        self._consumer.subscribe(
+            [topic],
+            on_assign=lambda _, assigned: self._tell(listener.on_assigned, assigned),
+            on_revoke=lambda _, assigned: self._give_up(listener.on_revoked, assigned),
+            on_lost=lambda _, assigned: self._give_up(listener.on_lost, assigned),
+        )
+
+    def poll(self, most: int, timeout: float) -> Polled:
+        """Wait up to `timeout` seconds for a first record, then take what is there, `most` at the most.
+
+        Raises:
+            StreamsError: the consumer cannot go on; also whatever the listener raised.
+        """
+        messages = self._consumer.consume(1, timeout)
+        if messages and most > 1:
+            messages += self._consumer.consume(most - 1, 0)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        return _polled(messages, self._servers)
+
+    def committed(self, partitions: Iterable[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+        """Return the group's committed offsets, waiting until the transactions of previous owners are decided.
+
+        Raises:
+            StreamsError: that did not happen within `timeout` seconds.
+        """
+        asked = [Assigned(tp.topic, tp.partition) for tp in partitions]
+        try:
+            answered = self._consumer.committed(asked, timeout)
+        except KafkaException as raised:
+            raise translate(error_of(raised), "asking for committed offsets", self._servers) from raised
+        return {_key(tp): tp.offset if tp.offset >= 0 else None for tp in answered}
+
+    def assign(self, positions: Positions) -> None:
+        """Begin to read more partitions, each at its position."""
+        self._consumer.incremental_assign(_at(positions))
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop delivering partitions that stay assigned."""
+        self._consumer.pause([Assigned(*tp) for tp in partitions])
+
+    def restart(self, positions: Positions) -> None:
+        """Read assigned partitions from these positions, whether paused or not; what was fetched of them is dropped.
+
+        The order wakes the fetcher: after a seek that precedes the resume it may sleep for another second (measured).
+        """
+        at = _at(positions)
+        self._consumer.resume(at)
+        for partition in at:
+            self._consumer.seek(partition)
+
+    def group_metadata(self) -> Any:
+        """Return the member's generation, without which a transaction's offsets are not fenced."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave; as a static member the partitions stay reserved for one session timeout."""
+        self._consumer.close()
+
+    def _tell(self, callback: Any, assigned: list[Assigned]) -> None:
+        try:
+            callback([_key(tp) for tp in assigned])
+        except BaseException as raised:  # noqa: BLE001 - an error in here must not pass through C; poll raises it
+            self._raised = self._raised or raised
+
+    def _give_up(self, callback: Any, assigned: list[Assigned]) -> None:
+        self._tell(callback, assigned)
+        self._consumer.incremental_unassign(assigned)
+
+
+class Reader:
+    """Reads partitions that it is told to, outside any group. Not thread-safe."""
+
+    def __init__(self, config: Config) -> None:
+        self._servers = config["bootstrap.servers"]
+        self._consumer = Consumer(config)
+        self._positions: dict[TopicPartition, int | None] = {}
+
+    def follow(self, positions: Positions) -> None:
+        """Read these partitions too."""
+        self._positions.update(positions)
+        self._consumer.assign(_at(self._positions))
+
+    def unfollow(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these partitions no longer."""
+        dropped = [self._positions.pop(tp, None) for tp in list(partitions)]
+        if dropped:
+            self._consumer.assign(_at(self._positions))
+
+    def poll(self, most: int, timeout: float) -> Polled:
+        """Take what is there, waiting up to `timeout` seconds for the first record."""
+        if not self._positions:
+            return Polled([], {})
+        messages = self._consumer.consume(1, timeout)
+        if messages and most > 1:
+            messages += self._consumer.consume(most - 1, 0)
+        polled = _polled(messages, self._servers)
+        records = [record for record in polled.records if record.origin in self._positions]
+        for record in records:
+            self._positions[record.origin] = record.offset + 1
+        ends = {tp: end for tp, end in polled.ends.items() if tp in self._positions}
+        self._positions.update(ends)
+        return Polled(records, ends)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close()
+
+
+def _key(assigned: Assigned) -> TopicPartition:
+    return TopicPartition(assigned.topic, assigned.partition)
+
+
+def _at(positions: Positions) -> list[Assigned]:
+    return [
+        Assigned(tp.topic, tp.partition, OFFSET_BEGINNING if position is None else position)
+        for tp, position in positions.items()
+    ]
+
+
+def _polled(messages: list[Message], servers: object) -> Polled:
+    records: list[RawRecord] = []
+    ends: dict[TopicPartition, int] = {}
+    for message in messages:
+        error = message.error()
+        if error is None:
+            records.append(_record(message))
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            ends[TopicPartition(message.topic(), message.partition())] = message.offset()
+        else:
+            _answer(error, message, servers)
+    return Polled(records, ends)
+
+
+def _record(message: Message) -> RawRecord:
+    headers = message.headers()
+    return Record(
+        message.topic(),
+        message.key(),
+        message.value(),
+        message.timestamp()[1],
+        message.partition(),
+        message.offset(),
+        tuple(headers) if headers else (),
+    )
+
+
+def _answer(error: KafkaError, message: Message, servers: object) -> None:
+    """Raise what cannot pass; log what librdkafka goes on retrying by itself."""
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        raise IncompatibleError(
+            f"the committed offset no longer exists: {error.str()}",
+            where=f"{message.topic()}[{message.partition()}]",
+            fix="records were deleted before they were read; decide where to go on and reset the group",
+        )
+    if error.fatal() or error.code() in _FOR_GOOD:
+        raise translate(error, "reading", servers)
+    _log.warning("kafka is not answering", reason=error.str(), code=error.name())
+
+
+_FOR_GOOD = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)

@@ -1,0 +1,74 @@
+"""What has to be true before a worker starts: topics as declared, contracts registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from streams.avro.codec import Codec
+from streams.avro.model import schema_of
+from streams.errors import IncompatibleError
+from streams.topology import Processor, TopicSpec
+
+
+class Cluster(Protocol):
+    """What is asked of the cluster."""
+
+    def topics(self) -> Mapping[str, int]:
+        """Return every topic with its number of partitions."""
+
+    def topic_config(self, names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the effective configuration of topics."""
+
+
+class Contracts(Protocol):
+    """What is asked of the registry."""
+
+    def lookup(self, subject: str, text: str) -> int:
+        """Return the id of a registered schema."""
+
+
+def check_topics(cluster: Cluster, processor: Processor) -> None:
+    """Compare the topics of a processor with those in Kafka.
+
+    Raises:
+        IncompatibleError: some are missing or differ; the message lists all of them.
+    """
+    specs = {spec.name: spec for spec in processor.topics()}
+    existing = cluster.topics()
+    configs = cluster.topic_config(name for name in specs if name in existing)
+    problems = [problem for spec in specs.values() if (problem := _problem(spec, existing, configs))]
+    if problems:
+        raise IncompatibleError(
+            f"the topics of processor {processor.name} are not as declared:\n"
+            + "\n".join(f"  - {p}" for p in problems),
+            fix="`streams topic create MODULE:APP` makes the missing ones; mend the others by hand",
+        )
+
+
+def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[Any]]:
+    """Return a codec for each topic that the processor reads or writes (INV-8).
+
+    Raises:
+        IncompatibleError: a schema that is to be written is not registered.
+    """
+    written = {topic.name: topic.model for topic in processor.outputs.values()}
+    written |= {processor.changelog(store): store.model for store in processor.stores}
+    read = {processor.source.name: processor.source.model}
+    read |= {table.topic.name: table.topic.model for table in processor.tables}
+    codecs = {name: Codec(model) for name, model in read.items()}
+    for name, model in written.items():
+        codecs[name] = Codec(model, contracts.lookup(f"{name}-value", schema_of(model).text))
+    return codecs
+
+
+def _problem(spec: TopicSpec, existing: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]) -> str | None:
+    if spec.name not in existing:
+        return f"{spec.name} does not exist"
+    if existing[spec.name] != spec.partitions:
+        return f"{spec.name} has {existing[spec.name]} partitions, declared are {spec.partitions}"
+    wanted = spec.config.get("cleanup.policy")
+    found = configs[spec.name].get("cleanup.policy", "")
+    if wanted and wanted not in found.split(","):
+        return f"{spec.name} has cleanup.policy={found}, declared is {wanted}: state would be lost"
+    return None

@@ -1,0 +1,247 @@
+"""Settings of workers and commands. Order: command line, environment, `streams.toml`, the app's own code.
+
+Every librdkafka property passes through under its own dotted name: `-X name=value` on the command line,
+`STREAMS_KAFKA_NAME_WITH_UNDERSCORES` in the environment, `[kafka]` in the file. The ones that the guarantees rest on
+are ours and refused there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from streams.duration import duration
+from streams.errors import UsageError
+
+PREFIX = "STREAMS_"
+PASS_THROUGH_PREFIX = "STREAMS_KAFKA_"  # noqa: S105 - a name, not a secret
+FILE = Path("streams.toml")
+OTHER_VARIABLES = frozenset({"STREAMS_CACHE_DIR", "STREAMS_REALDATA"})
+
+OURS = {
+    "bootstrap.servers": "set bootstrap_servers",
+    "client.id": "it is made from app, processor and slot",
+    "enable.auto.commit": "offsets are committed in the transaction",
+    "enable.auto.offset.store": "offsets are committed in the transaction",
+    "enable.idempotence": "it is always on",
+    "enable.partition.eof": "lag is measured with it",
+    "group.id": "it is <app>.<processor>",
+    "group.instance.id": "it is kept in the slot's folder",
+    "isolation.level": "only committed records are read",
+    "partition.assignment.strategy": "it is cooperative-sticky",
+    "group.protocol": "it is classic",
+    "max.poll.interval.ms": "set max_poll_interval",
+    "partitioner": "keys land where Java puts them",
+    "session.timeout.ms": "set session_timeout",
+    "transaction.timeout.ms": "set transaction_timeout",
+    "transactional.id": "it is kept in the slot's folder",
+    "acks": "every record waits for all in-sync replicas",
+}
+
+
+def _read_duration(written: object) -> object:
+    try:
+        return duration(written) if isinstance(written, str) else written
+    except UsageError as error:
+        raise ValueError(f"{error.what}; {error.fix}") from error
+
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+
+
+class Settings(BaseSettings):
+    """Where Kafka and the registry are, and how workers behave."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    bootstrap_servers: str | None = None
+    schema_registry_url: str | None = None
+    state_dir: Path = Path(".streams/state")
+    commit_interval: Duration = timedelta(milliseconds=100)
+    commit_records: int = Field(default=10_000, ge=1)
+    session_timeout: Duration = timedelta(seconds=45)
+    transaction_timeout: Duration = timedelta(seconds=10)
+    max_poll_interval: Duration = timedelta(minutes=5)
+    start_timeout: Duration = timedelta(seconds=12)
+    prefetch_bytes: int = Field(default=128 << 20, ge=1 << 20)
+    prefetch_records: int = Field(default=100_000, ge=100)
+    poll_records: int = Field(default=2_000, ge=1)
+    replication_factor: int = Field(default=-1, ge=-1)
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    kafka: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read only what is passed: `load_settings` puts the sources in order, and a child process gets the result."""
+        del settings_cls  # the base class's signature
+        return (init_settings,)
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _as_text(cls, given: object) -> object:
+        """Take booleans and numbers as a TOML file writes them."""
+        if not isinstance(given, dict):
+            return given
+        return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in _flatten(given)}
+
+    @field_validator("kafka")
+    @classmethod
+    def _known(cls, given: dict[str, str]) -> dict[str, str]:
+        problems = [problem for name in given if (problem := _property_problem(name))]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return given
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
+        rules = [
+            ("commit_interval", self.commit_interval, "transaction_timeout", self.transaction_timeout),
+            ("transaction_timeout", self.transaction_timeout, "session_timeout", self.session_timeout),
+            ("session_timeout", self.session_timeout, "max_poll_interval", self.max_poll_interval),
+        ]
+        problems = [f"{small} ({a}) must be shorter than {large} ({b})" for small, a, large, b in rules if a >= b]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_settings(
+    *, command_line: Mapping[str, Any] | None = None, code: Mapping[str, Any] | None = None, file: Path = FILE
+) -> Settings:
+    """Put the settings together; the first source that names one wins.
+
+    Raises:
+        UsageError: one or more settings are unknown, wrong or contradict each other; the message lists all of them.
+    """
+    given = {name: value for name, value in (command_line or {}).items() if value is not None}
+    layers = (_environment(), _file(file), dict(code or {}))
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            *_: Any,
+            **__: Any,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, *(InitSettingsSource(settings_cls, layer) for layer in layers)
+
+    try:
+        return Settings(**Layered(**given).model_dump())
+    except ValidationError as error:
+        raise UsageError(
+            "the settings cannot be used:\n" + "\n".join(f"  - {_told(problem)}" for problem in error.errors()),
+            fix=f"correct the command line, the {PREFIX}… variables, {file} or the app's settings",
+        ) from None
+
+
+@cache
+def librdkafka_properties() -> dict[str, str]:
+    """Return every property that librdkafka knows, with who reads it: C consumer, P producer, * both."""
+    listed = resources.files("streams").joinpath("librdkafka_properties.txt").read_text().splitlines()
+    return dict(line.split() for line in listed)
+
+
+def parse_properties(pairs: list[str]) -> dict[str, str]:
+    """Read `-X name=value` arguments.
+
+    Raises:
+        UsageError: one of them has no `=`.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"-X {pair}: there is no value", fix="write -X name=value")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _environment() -> dict[str, Any]:
+    """Read `STREAMS_…`; a name that nothing reads is a mistake, not a comment."""
+    found: dict[str, Any] = {}
+    passed: dict[str, str] = {}
+    for variable, value in os.environ.items():
+        if variable.startswith(PASS_THROUGH_PREFIX):
+            passed[variable.removeprefix(PASS_THROUGH_PREFIX).lower().replace("_", ".")] = value
+        elif variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
+            found[_setting_name(variable)] = value
+    return found | ({"kafka": passed} if passed else {})
+
+
+def _setting_name(variable: str) -> str:
+    name = variable.removeprefix(PREFIX).lower()
+    if name not in Settings.model_fields:
+        near = difflib.get_close_matches(name, Settings.model_fields, 1)
+        hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else f"see the list of settings in {FILE}'s reference"
+        raise UsageError(f"environment variable {variable} names no setting", fix=hint)
+    return name
+
+
+def _file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", fix="mend the file or remove it") from error
+
+
+def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Join TOML's dotted keys, which arrive as nested tables, to property names again."""
+    flat: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        flat += _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+    return flat
+
+
+def _property_problem(name: str) -> str | None:
+    if name in OURS:
+        return f"kafka property {name} cannot be set: {OURS[name]}"
+    if name in librdkafka_properties():
+        return None
+    near = difflib.get_close_matches(name, librdkafka_properties(), 1)
+    return f"there is no kafka property {name}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _told(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place, Settings.model_fields, 1)
+        return f"there is no setting {place}" + (f"; did you mean {near[0]}?" if near else "")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def require(value: str | None, setting: str) -> str:
+    """Return an address that a command cannot do without.
+
+    Raises:
+        UsageError: nothing configures it.
+    """
+    if value is None:
+        raise UsageError(
+            f"{setting} is not set and no local cluster runs here",
+            fix=f"start one with `streams up`, or set {PREFIX}{setting.upper()}",
+        )
+    return value

@@ -1,0 +1,108 @@
+"""Bringing local state up to date: changelogs once, tables for ever. No client in here; a reader is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from streams.record import Polled, Positions, RawRecord, TopicPartition
+from streams.state.task_state import TaskState
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 5_000  # records per poll; each source's part of it is one write
+
+
+class Reader(Protocol):
+    """An assign-only consumer of committed records."""
+
+    def follow(self, positions: Positions) -> None:
+        """Read these partitions too."""
+
+    def unfollow(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these partitions no longer."""
+
+    def poll(self, most: int, timeout: float) -> Polled:
+        """Take what is there."""
+
+
+class Bounds(NamedTuple):
+    """What a partition holds: `start` up to and without `end`, the high watermark of READ_UNCOMMITTED."""
+
+    start: int
+    end: int
+
+
+class Restorer:
+    """Follows the changelogs and tables of every task of a worker. Not thread-safe."""
+
+    def __init__(
+        self, reader: Reader, bounds: Callable[[Iterable[TopicPartition]], Mapping[TopicPartition, Bounds]]
+    ) -> None:
+        """`bounds` asks the cluster; it must be called after the committed offsets of the input are known."""
+        self._reader = reader
+        self._bounds = bounds
+        self._states: dict[TopicPartition, TaskState] = {}
+        self._targets: dict[TopicPartition, int] = {}
+
+    def begin(self, states: Iterable[TaskState]) -> None:
+        """Take up the sources of tasks that were just opened; unusable local state is dropped and read anew."""
+        for state in states:
+            bounds = self._bounds(state.sources())
+            if any(not _continues(position, bounds[tp]) for tp, position in state.sources().items()):
+                _log.warning("state wiped", reason="its topics do not continue it", topics=[tp.topic for tp in bounds])
+                state.wipe()
+            self._states.update(dict.fromkeys(bounds, state))
+            self._targets.update(
+                {tp: at.end for tp, at in bounds.items() if (state.sources()[tp] or at.start) < at.end}
+            )
+            following = {tp: at for tp, at in state.sources().items() if tp in self._targets or state.is_table(tp)}
+            if following:
+                self._reader.follow({tp: bounds[tp].start if at is None else at for tp, at in following.items()})
+
+    def poll(self, timeout: float = 0.0) -> None:
+        """Apply what the reader has; each source's rows and position in one write."""
+        if not self._states:
+            return
+        polled = self._reader.poll(BATCH, timeout)
+        rows: dict[TopicPartition, list[RawRecord]] = {}
+        for record in polled.records:
+            rows.setdefault(record.origin, []).append(record)
+        for source, records in rows.items():
+            self._states[source].follow(source, records, records[-1].offset + 1)
+            self._reached(source, records[-1].offset + 1)
+        for source, end in polled.ends.items():
+            self._states[source].follow(source, [], end)
+            self._reached(source, end)
+
+    def is_ready(self, state: TaskState) -> bool:
+        """Tell whether every source of a task was read to its target."""
+        return not any(source in self._targets for source in state.sources())
+
+    def remaining(self) -> dict[TopicPartition, int]:
+        """Return the offset that each unfinished source has to be read to."""
+        return dict(self._targets)
+
+    def forget(self, state: TaskState) -> None:
+        """Stop reading for a task that is given up."""
+        sources = [source for source in state.sources() if source in self._states]
+        for source in sources:
+            del self._states[source]
+            self._targets.pop(source, None)
+        self._reader.unfollow(sources)
+
+    def _reached(self, source: TopicPartition, position: int) -> None:
+        """Note progress. The end event counts too: the last record may be a marker or have been compacted away."""
+        target = self._targets.get(source)
+        if target is None or position < target:
+            return
+        del self._targets[source]
+        if not self._states[source].is_table(source):
+            self._reader.unfollow([source])
+
+
+def _continues(position: int | None, bounds: Bounds) -> bool:
+    """Tell whether a topic still is the one that a position was taken from, as far as offsets can tell."""
+    return position is None or bounds.start <= position <= bounds.end

@@ -1,0 +1,193 @@
+"""The state of one task: the stores it writes and the tables it follows, over one backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from streams.avro.codec import Codec
+from streams.errors import UsageError
+from streams.keys import Key
+from streams.record import RawRecord, TopicPartition
+from streams.state.backend import Backend
+from streams.state.overlay import Overlay, UndoLog
+from streams.topic import Store, Table
+
+K = TypeVar("K", bound=Key)
+V = TypeVar("V")
+
+Declared = Store[Any, Any] | Table[Any, Any]
+
+
+class Changes(NamedTuple):
+    """What one store has to commit: rows for its changelog partition, framed, None for a deletion."""
+
+    name: str
+    changelog: TopicPartition
+    rows: list[tuple[bytes, bytes | None]]
+
+
+class Member(Generic[K, V]):
+    """One store or table of a task: its topic partition, its codec, its overlay."""
+
+    def __init__(
+        self,
+        declared: Store[K, V] | Table[K, V],
+        source: TopicPartition,
+        codec: Codec[V],
+        backend: Backend,
+        undo: UndoLog,
+    ) -> None:
+        self.declared = declared
+        self.name = declared.name
+        self.source = source
+        self.codec = codec
+        self.is_table = isinstance(declared, Table)
+        key_codec = declared.topic.key_codec if isinstance(declared, Table) else declared.key_codec
+        self.encode_key = key_codec.encode
+        self.decode_key = key_codec.decode
+        self._backend = backend
+        self.overlay: Overlay[K, V] = Overlay(self._load, undo)
+
+    def _load(self, key: K) -> tuple[V | None, int]:
+        raw = self._backend.get(self.name, self.encode_key(key))
+        return (None, 0) if raw is None else (self.codec.decode([raw])[0], len(raw))
+
+    def changes(self) -> Changes:
+        """Serialise every uncommitted key once.
+
+        Raises:
+            EncodeError: a value does not fit the schema.
+        """
+        dirty = self.overlay.dirty()
+        framed = iter(self.codec.encode([value for _, value in dirty if value is not None]))
+        rows = [(self.encode_key(key), None if value is None else next(framed)) for key, value in dirty]
+        return Changes(self.name, self.source, rows)
+
+
+class TaskState:
+    """What the handlers of one task may read and write; empty for a stateless processor.
+
+    Stores follow the exactly-once order: `changes` → Kafka → `committed`; until then everything is in overlays and
+    `discard` takes it back. Tables are written as their rows arrive (`follow`) and are never rolled back.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        sources: Mapping[Declared, TopicPartition] | None = None,
+        codecs: Mapping[Declared, Codec[Any]] | None = None,
+        foreign: Callable[[bytes], int | None] = lambda _key: None,
+    ) -> None:
+        """`foreign` names the partition of a key if it is not this task's own."""
+        self._undo = UndoLog()
+        self._backend = backend
+        self._foreign = foreign
+        self.mark = self._undo.mark
+        self.rollback = self._undo.rollback
+        self.forget_marks = self._undo.clear
+        self._members: dict[Declared, Member[Any, Any]] = {}
+        if backend is not None and sources is not None and codecs is not None:
+            for declared, source in sources.items():
+                self._members[declared] = Member(declared, source, codecs[declared], backend, self._undo)
+        self._by_source = {member.source: member for member in self._members.values()}
+        self._stores = [member for member in self._members.values() if not member.is_table]
+
+    def get(self, declared: Store[K, V] | Table[K, V], key: K) -> V | None:
+        """Return the value of a key.
+
+        Raises:
+            UsageError: the processor does not use this store or table, or the key lives in another partition.
+        """
+        member = self._member(declared)
+        value = member.overlay.get(key)
+        if value is None and member.is_table:
+            self._check_partition(member, key)
+        return value
+
+    def put(self, declared: Store[K, V], key: K, value: V | None) -> None:
+        """Set or, with None, delete the value of a key.
+
+        Raises:
+            UsageError: the processor does not use this store, or the value is of another model.
+        """
+        member = self._member(declared)
+        if member.is_table:
+            raise UsageError(f"{declared.name} is a table: its topic's producers write it", fix="put into a store")
+        if value is not None and not isinstance(value, declared.model):
+            raise UsageError(
+                f"store {declared.name} holds {declared.model.__name__}, not {type(value).__name__}",
+                fix="put a value of the declared model",
+            )
+        member.overlay.put(key, value)
+
+    def pending(self) -> int:
+        """Count the changelog records that a commit would write now."""
+        return sum(len(member.overlay) for member in self._stores)
+
+    def changes(self) -> list[Changes]:
+        """Serialise what is to be committed (INV-3: nothing of it is in the backend yet)."""
+        return [member.changes() for member in self._stores if len(member.overlay)]
+
+    def committed(self, changes: Sequence[Changes], positions: Mapping[str, int]) -> None:
+        """Apply committed changes with the changelog positions behind them, in one write."""
+        if self._backend is None or not changes:
+            return
+        self._backend.write({change.name: change.rows for change in changes}, positions)
+        for member in self._stores:
+            rows = next((change.rows for change in changes if change.name == member.name), None)
+            if rows is not None:
+                member.overlay.committed([len(value or b"") for _, value in rows])
+        self.forget_marks()
+
+    def discard(self) -> None:
+        """Forget what is not committed."""
+        for member in self._stores:
+            member.overlay.discard()
+        self.forget_marks()
+
+    def sources(self) -> dict[TopicPartition, int | None]:
+        """Say from where each changelog and table has to be read on: an offset, or None for the beginning."""
+        backend = self._backend
+        return {} if backend is None else {m.source: backend.position(m.name) for m in self._members.values()}
+
+    def is_table(self, source: TopicPartition) -> bool:
+        """Tell a table's topic, which is followed for ever, from a changelog, which is only restored."""
+        return self._by_source[source].is_table
+
+    def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
+        """Write rows read from a changelog or table topic, with the position behind them, in one write."""
+        member = self._by_source[source]
+        rows = [(record.key or b"", record.value) for record in records]
+        assert self._backend is not None
+        self._backend.write({member.name: rows}, {member.name: position})
+        for key, _ in rows:
+            member.overlay.forget(member.decode_key(key))
+
+    def wipe(self) -> None:
+        """Forget every row and position, because a topic no longer continues them."""
+        assert self._backend is not None
+        self._backend.wipe()
+
+    def close(self) -> None:
+        """Close cleanly; uncommitted writes are gone."""
+        if self._backend is not None:
+            self._backend.close()
+
+    def _member(self, declared: Declared) -> Member[Any, Any]:
+        try:
+            return self._members[declared]
+        except KeyError:
+            raise UsageError(
+                f"the handler uses {declared.name}, which its processor does not declare",
+                fix="refer to it by its global name in the handler, or add it to uses=[…]",
+            ) from None
+
+    def _check_partition(self, member: Member[Any, Any], key: Key) -> None:
+        elsewhere = self._foreign(member.encode_key(key))
+        if elsewhere is not None:
+            raise UsageError(
+                f"table {member.name} has key {key!r} in partition {elsewhere}, this task reads partition "
+                f"{member.source.partition}",
+                fix="key the processor's input by the field that you look up",
+            )

@@ -1,0 +1,182 @@
+"""One supervisor, many workers: a process for each processor and slot, from a fork server that imported the app.
+
+A worker that dies by a signal or ends with exit 1 or 5 is started again, with backoff. Any other failure is one that a
+restart does not mend: the supervisor drains the others and ends with the same code.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, NamedTuple
+
+import structlog
+
+from streams.assembly import run_worker
+from streams.errors import EXIT_FAILED, FencedError, StreamsError
+from streams.load import load_app
+from streams.logs import configure_logs
+from streams.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+RESTARTED = frozenset({EXIT_FAILED, FencedError.exit_code})
+FIRST_BACKOFF, MOST_BACKOFF = 0.5, 30.0  # seconds; the first restart is at once
+STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again
+GRACE = 30.0  # seconds for draining
+PARENT_CHECK = 1.0
+
+
+class Job(NamedTuple):
+    """So many workers for one processor of the app `target` (MODULE:APP)."""
+
+    target: str
+    processor: str
+    workers: int = 1
+
+
+@dataclass
+class _Seat:
+    """One worker process and the ones that come after it."""
+
+    target: str
+    processor: str
+    process: BaseProcess | None = None
+    started: float = 0.0
+    deaths: int = 0
+    start_at: float = 0.0
+
+
+class Supervisor:
+    """Starts, watches and stops worker processes."""
+
+    def __init__(self, jobs: Sequence[Job], settings: Settings) -> None:
+        self._settings = settings
+        self._seats = [_Seat(job.target, job.processor) for job in jobs for _ in range(job.workers)]
+        self._context = multiprocessing.get_context("forkserver")
+        modules = {job.target.partition(":")[0] for job in jobs}
+        self._context.set_forkserver_preload(["streams.supervisor", *sorted(modules)])
+        self.failed: int | None = None
+        self.restarts = 0
+
+    def start(self) -> None:
+        """Start every worker."""
+        for seat in self._seats:
+            self._start(seat)
+
+    def poll(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for a worker to end; start again what may be; note what may not in `failed`."""
+        sentinels = [seat.process.sentinel for seat in self._seats if seat.process is not None]
+        wait(sentinels, timeout)
+        now = time.monotonic()
+        for seat in self._seats:
+            if seat.process is not None and not seat.process.is_alive():
+                self._ended(seat, seat.process, now)
+            elif seat.process is None and self.failed is None and now >= seat.start_at:
+                self._start(seat)
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers that run."""
+        return [seat.process.pid for seat in self._seats if seat.process is not None and seat.process.pid is not None]
+
+    def stop(self, grace: float = GRACE) -> None:
+        """Have every worker drain; kill what has not ended after `grace` seconds."""
+        processes = [seat.process for seat in self._seats if seat.process is not None]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + grace
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                _log.warning("worker killed, it did not drain in time", pid=process.pid, grace=grace)
+                process.kill()
+                process.join()
+        for seat in self._seats:
+            seat.process = None
+
+    def _start(self, seat: _Seat) -> None:
+        arguments = (seat.target, seat.processor, self._settings.model_dump())
+        seat.process = self._context.Process(target=_work, args=arguments, name=f"worker-{seat.processor}", daemon=True)
+        seat.process.start()
+        seat.started = time.monotonic()
+
+    def _ended(self, seat: _Seat, process: BaseProcess, now: float) -> None:
+        code = process.exitcode or 0
+        seat.process = None
+        if code >= 0 and code not in RESTARTED:
+            self.failed = self.failed or code or EXIT_FAILED
+            return
+        seat.deaths = 1 if now - seat.started > STEADY_AFTER else seat.deaths + 1
+        backoff = 0.0 if seat.deaths == 1 else min(MOST_BACKOFF, FIRST_BACKOFF * 2 ** (seat.deaths - 2))
+        seat.start_at = now + backoff
+        self.restarts += 1
+        _log.warning("worker ended, starting it again", processor=seat.processor, exit=code, backoff=backoff)
+
+
+def supervise(supervisor: Supervisor) -> int:
+    """Run until a signal, or until a worker fails for good; return the exit code of the command.
+
+    The first SIGINT or SIGTERM drains, the second kills.
+    """
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            for pid in supervisor.pids():
+                os.kill(pid, signal.SIGKILL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    supervisor.start()
+    while not received and supervisor.failed is None:
+        supervisor.poll(0.2)
+    supervisor.stop()
+    return supervisor.failed if supervisor.failed is not None else 128 + received[0]
+
+
+class _Stopping:
+    """Tells a worker to drain: after SIGTERM, or when its supervisor is gone."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._checked = 0.0
+        self._parent = multiprocessing.parent_process()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the supervisor decides
+        signal.signal(signal.SIGTERM, self._tell)  # sets a flag only: raising in here would lose records
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._checked > PARENT_CHECK:
+            self._checked = time.monotonic()
+            self._told = self._told or (self._parent is not None and not self._parent.is_alive())
+        return self._told
+
+    def _tell(self, *_: Any) -> None:
+        self._told = True
+
+
+def _work(target: str, name: str, settings: dict[str, Any]) -> None:
+    """Be a worker process."""
+    stopping = _Stopping()
+    configured = Settings(**settings)
+    configure_logs(configured.log_format, configured.log_level, processor=name)
+    gc.freeze()  # what was imported lives for ever; collecting it again and again costs several percent
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        run_worker(load_app(target).select([name])[0], configured, stopping)
+    except StreamsError as error:
+        print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - the boundary of the process: log it, end with a code
+        _log.exception("worker failed")
+        sys.exit(EXIT_FAILED)
+    sys.exit(128 + signal.SIGTERM)

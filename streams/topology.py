@@ -1,0 +1,204 @@
+"""Processors: a handler bound to its topics, stores and policy, checked before anything starts."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from streams.context import Context
+from streams.errors import UsageError
+from streams.policy import FailurePolicy
+from streams.state.task_state import Declared
+from streams.topic import COMPACTED, Store, Table, Topic
+
+Handler = Callable[[Any, Context], Any]
+
+DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
+HEADER_ALLOWANCE = 64 << 10  # a dead letter is its record plus the reason
+DEFAULT_MAX_MESSAGE_BYTES = 1 << 20  # the broker's own default, rounded up
+
+
+class TopicSpec(NamedTuple):
+    """A topic as it has to exist in Kafka."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Processor:
+    """One handler with its input, outputs, state and failure policy; it runs as one consumer group."""
+
+    app: str
+    name: str
+    handler: Handler
+    source: Topic[Any]
+    outputs: Mapping[type, Topic[Any]]
+    stores: tuple[Store[Any, Any], ...]
+    tables: tuple[Table[Any, Any], ...]
+    on_failure: FailurePolicy
+    wants_tombstones: bool
+
+    @property
+    def group(self) -> str:
+        """The consumer group, which is also the prefix of the processor's own topics."""
+        return f"{self.app}.{self.name}"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where refused records go."""
+        return f"{self.group}.dlq"
+
+    @property
+    def commit_every(self) -> timedelta | None:
+        """The longest interval that one of its stores asks for; None leaves it to the settings."""
+        return max((s.commit_every for s in self.stores if s.commit_every is not None), default=None)
+
+    def changelog(self, store: Store[Any, Any]) -> str:
+        """Name the changelog topic of one of its stores."""
+        return store.topic or f"{self.group}.{store.name}.changelog"
+
+    def state(self) -> dict[Declared, str]:
+        """Map each store and table to the topic behind it."""
+        behind: dict[Declared, str] = {store: self.changelog(store) for store in self.stores}
+        return behind | {table: table.topic.name for table in self.tables}
+
+    def topics(self) -> Iterator[TopicSpec]:
+        """Yield every topic that has to exist for this processor to run."""
+        yield _spec(self.source)
+        for output in self.outputs.values():
+            yield _spec(output)
+        for table in self.tables:
+            yield _spec(table.topic)
+        for store in self.stores:
+            yield TopicSpec(self.changelog(store), self.source.partitions, COMPACTED)
+        if self.on_failure is FailurePolicy.DEAD_LETTER:
+            yield self._dead_letter_spec()
+
+    def _dead_letter_spec(self) -> TopicSpec:
+        limit = int(self.source.config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+        config = {
+            "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+            "max.message.bytes": str(limit + HEADER_ALLOWANCE),
+        }
+        return TopicSpec(self.dead_letter_topic, self.source.partitions, config)
+
+
+def build_processor(
+    app: str,
+    handler: Handler,
+    source: Topic[Any],
+    *,
+    to: Topic[Any] | Sequence[Topic[Any]] | None,
+    uses: Iterable[Declared],
+    on_failure: FailurePolicy,
+) -> Processor:
+    """Check a handler against its declaration and bind them.
+
+    Raises:
+        UsageError: what is declared contradicts itself; the message names the processor.
+    """
+    name = handler.__name__
+    used = _used(handler, uses)
+    parameters = _check_signature(name, handler)
+    processor = Processor(
+        app=app,
+        name=name,
+        handler=handler,
+        source=source,
+        outputs=_routes(name, [] if to is None else [to] if isinstance(to, Topic) else list(to)),
+        stores=tuple(u for u in used if isinstance(u, Store)),
+        tables=tuple(u for u in used if isinstance(u, Table)),
+        on_failure=on_failure,
+        wants_tombstones=_accepts_none(handler, parameters[0]),
+    )
+    _check_tables(processor)
+    return processor
+
+
+def _spec(topic: Topic[Any]) -> TopicSpec:
+    return TopicSpec(topic.name, topic.partitions, topic.config)
+
+
+def _routes(name: str, outputs: list[Topic[Any]]) -> dict[type, Topic[Any]]:
+    routes: dict[type, Topic[Any]] = {}
+    for topic in outputs:
+        other = routes.setdefault(topic.model, topic)
+        if other is not topic:
+            raise UsageError(
+                f"processor {name}: {other.name} and {topic.name} both take {topic.model.__name__}",
+                fix="give each output topic a model of its own",
+            )
+    return routes
+
+
+def _check_signature(name: str, handler: Handler) -> list[str]:
+    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+        raise UsageError(f"processor {name} is async, which is not supported", fix="write a plain def or a generator")
+    parameters = list(inspect.signature(handler).parameters)
+    if len(parameters) != 2:  # noqa: PLR2004
+        raise UsageError(
+            f"processor {name} takes {len(parameters)} parameters",
+            fix=f"write def {name}(event, ctx: Context)",
+        )
+    return parameters
+
+
+def _accepts_none(handler: Handler, parameter: str) -> bool:
+    """Tell whether the handler's event may be None, that is, whether it wants to see tombstones."""
+    try:
+        hint = typing.get_type_hints(handler).get(parameter)
+    except (NameError, TypeError):  # a hint that only a type checker can resolve
+        return False
+    return type(None) in typing.get_args(hint)
+
+
+def _used(handler: Handler, uses: Iterable[Declared]) -> list[Declared]:
+    """Find the stores and tables that the handler refers to by name, in the order of their names."""
+    found: dict[Declared, None] = dict.fromkeys(uses)
+    seen: set[types.FunctionType] = set()
+    waiting = [handler]
+    while waiting:
+        function = waiting.pop()
+        if not isinstance(function, types.FunctionType) or function in seen:
+            continue
+        seen.add(function)
+        for value in _referenced(function):
+            if isinstance(value, Store | Table):
+                found[value] = None
+            elif isinstance(value, types.FunctionType) and value.__module__ == handler.__module__:
+                waiting.append(value)
+    return sorted(found, key=lambda declared: declared.name)
+
+
+def _referenced(function: types.FunctionType) -> Iterator[object]:
+    """Yield the globals and enclosed variables that a function's code names, nested functions included."""
+    for cell in function.__closure__ or ():
+        yield cell.cell_contents
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        yield from (function.__globals__[name] for name in code.co_names if name in function.__globals__)
+
+
+def _check_tables(processor: Processor) -> None:
+    for table in processor.tables:
+        if table.topic.partitions != processor.source.partitions:
+            raise UsageError(
+                f"processor {processor.name}: table {table.name} has {table.topic.partitions} partitions, its input "
+                f"{processor.source.name} has {processor.source.partitions}; a key would not find its row",
+                fix="declare both with the same number of partitions",
+            )
+        if table.topic.key_codec.type is not processor.source.key_codec.type:
+            raise UsageError(
+                f"processor {processor.name}: table {table.name} is keyed by {table.topic.key_codec.type.__name__}, "
+                f"its input {processor.source.name} by {processor.source.key_codec.type.__name__}",
+                fix="key both by the same type",
+            )
