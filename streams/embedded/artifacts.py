@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from streams.embedded.files import exclusive
 from streams.embedded.lock import Coordinate, LockedArtifact, read_lock
 from streams.embedded.maven import Repository, certificates_of_environment
 from streams.embedded.progress import download_meter
-from streams.errors import StreamsError
+from streams.errors import StreamsError, UsageError
 
 CACHE_VARIABLE = "STREAMS_CACHE_DIR"
 PARALLEL_DOWNLOADS = 8
@@ -34,10 +34,17 @@ class Downloads(Protocol):
 
 
 def cache_folder() -> Path:
-    """Return `$STREAMS_CACHE_DIR`, else `straightstream` in the user's cache folder."""
+    """Return `$STREAMS_CACHE_DIR`, else `straightstream` in the user's cache folder.
+
+    Raises UsageError for a path with a colon, which would end an entry of Java's classpath.
+    """
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "straightstream"
+        folder = Path(chosen).expanduser().absolute()
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "straightstream"
+    if ":" in str(folder):
+        raise UsageError("the cache's path must not contain a colon", where=str(folder), fix=f"set {CACHE_VARIABLE}")
+    return folder
 
 
 class ArtifactCache:
@@ -102,8 +109,8 @@ class ArtifactCache:
             # The largest first, or it would run alone at the end.
             ordered = sorted(missing, key=lambda artifact: -artifact.size)
             try:
-                for _ in pool.map(lambda artifact: self._add(artifact, downloads), ordered):
-                    pass
+                for done in as_completed([pool.submit(self._add, artifact, downloads) for artifact in ordered]):
+                    done.result()
             finally:
                 stopped.set()
                 pool.shutdown(cancel_futures=True)
@@ -130,8 +137,7 @@ def _verify(file: Path, artifact: LockedArtifact) -> None:
     if found != artifact.sha256:
         file.unlink()
         raise StreamsError(
-            f"{artifact.coordinate} came with a wrong checksum and was deleted: "
-            f"{found} instead of {artifact.sha256}",
+            f"{artifact.coordinate} came with a wrong checksum and was deleted: {found} instead of {artifact.sha256}",
             fix="try again; if it happens again, a proxy or a mirror on the way changes the file",
         )
 

@@ -6,9 +6,7 @@ For development, demos and tests. Owns the data folder and the processes; what i
 
 import contextlib
 import os
-import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -23,22 +21,18 @@ from streams.embedded.artifacts import ArtifactCache
 from streams.embedded.files import exclusive
 from streams.embedded.java import Java, choose_java
 from streams.embedded.kafka import Kafka
+from streams.embedded.ports import check_first_port, check_free, free_ports
 from streams.embedded.processes import CLUSTER_FILE_NAME, Process
 from streams.embedded.registry import Registry
-from streams.embedded.servers import Server
+from streams.embedded.servers import Server, server_environment
 from streams.errors import StreamsError, UsageError
 
 DEFAULT_PORT = 9092
-PORTS = 3
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
 LOCK_NAME = "cluster.lock"
 OWN_FOLDERS = ("kafka", "registry", "logs", "tmp")
 LAST_LINES = 15
-# Below the range from which the system takes ports for outgoing connections: those would be in the way.
-THROW_AWAY_PORTS = range(20_000, 32_000)
-PORT_ATTEMPTS = 50
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ")
 
 ServerState = Literal["running", "not answering", "stopped"]
 
@@ -93,8 +87,7 @@ class Cluster:
         self.data = Path(data).absolute() if data else find_data() or Path.cwd() / FOLDER / "cluster"
         record = ClusterRecord.read(self.data)
         self.port = port or (record.port if record else DEFAULT_PORT)
-        if not 0 < self.port <= 65535 - PORTS + 1:
-            raise UsageError(f"port {self.port} does not exist, or not the two after it", fix="1 to 65533")
+        check_first_port(self.port)
         self.addresses = Addresses.at(self.port)
         self._cache = cache or ArtifactCache()
         self._say = say
@@ -122,8 +115,8 @@ class Cluster:
         """
         owner = os.getpid()
         data = Path(tempfile.mkdtemp(prefix="streams-"))
-        watcher = _watch(data)
         cluster = cls(data, free_ports(), say=say)
+        watcher = _watch(data)
         try:
             cluster.up()
             yield cluster
@@ -140,16 +133,17 @@ class Cluster:
         Whatever stops it, Ctrl-C as well, what this call started is stopped again. Raises UsageError for a
         busy port or a cluster that runs on other ports, StreamsError for a server that does not start.
         """
+        self._check_folder()
         try:
-            self._make_folder()
             with exclusive(self.data / LOCK_NAME):
-                return self._up()
+                self._up()
         except OSError as error:
             raise StreamsError(
                 f"the cluster's folder cannot be written: {error.strerror or error}",
                 where=str(error.filename or self.data),
-                fix="make room or give yourself the right to write there, or choose another folder",
+                fix="make room, get the right to write there, or choose another folder: streams up --data DIR",
             ) from error
+        return self.addresses
 
     def announce(self, folder: Path | None = None) -> None:
         """Let commands in `folder` (default: the current one) and below find this cluster: `discover`."""
@@ -173,9 +167,7 @@ class Cluster:
         """Return what runs and what answers, asking each server."""
         record = ClusterRecord.read(self.data)
         alive = record.processes if record else {}
-        return Status(
-            self.data, self.addresses, [self._status_of(s, alive.get(s.name)) for s in self._servers]
-        )
+        return Status(self.data, self.addresses, [self._status_of(s, alive.get(s.name)) for s in self._servers])
 
     def _status_of(self, server: Server, process: Process | None) -> ServerStatus:
         state: ServerState = "stopped"
@@ -184,7 +176,7 @@ class Cluster:
         pid = process.pid if process and state != "stopped" else None
         return ServerStatus(server.name, f"{HOST}:{server.port}", state, pid, self._log(server))
 
-    def _up(self) -> Addresses:
+    def _up(self) -> None:
         record = ClusterRecord.read(self.data) or ClusterRecord(self.data, self.port)
         alive = {name: process for name, process in record.processes.items() if process.alive()}
         if alive and record.port != self.port:
@@ -194,16 +186,18 @@ class Cluster:
                 fix="streams down first, or another folder: streams up --data DIR",
             )
         missing = [server for server in self._servers if server.name not in alive]
-        record = ClusterRecord(self.data, self.port, processes=alive)
-        if not missing:
+        if missing:
+            for server in missing:
+                check_free(server.name, server.ports)
+            self._cache.fill()
+        elif record.ready:
             self._say("the cluster is already running")
-        self._start(missing, record)
-        return self.addresses
+        self._start(missing, ClusterRecord(self.data, self.port, processes=alive))
 
     def _start(self, missing: Sequence[Server], record: ClusterRecord) -> None:
-        _check_ports(missing)
-        self._cache.fill()
         javas = {server.name: choose_java(server.name, server.oldest_java, self._say) for server in missing}
+        for name in OWN_FOLDERS:
+            (self.data / name).mkdir(mode=0o700, exist_ok=True)
         started: list[Process] = []
         try:
             for server in missing:
@@ -223,71 +217,36 @@ class Cluster:
         shutil.rmtree(server.temporary, ignore_errors=True)
         server.temporary.mkdir(mode=0o700)
         server.prepare(java, self._cache)
-        return processes.spawn(server.command(java, self._cache), log=log, environment=_environment())
+        return processes.spawn(server.command(java, self._cache), log=log, environment=server_environment())
 
     def _await_ready(self, record: ClusterRecord) -> None:
         deadline = time.monotonic() + START_SECONDS
-        for server in self._servers:
-            while not server.is_ready():
+        waiting = self._servers
+        while waiting := tuple(server for server in waiting if not server.is_ready()):
+            for server in waiting:
                 if not record.processes[server.name].alive():
                     raise self._start_error(server, "ended while it started")
                 if time.monotonic() > deadline:
                     raise self._start_error(server, f"does not answer after {START_SECONDS:.0f} s")
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _start_error(self, server: Server, what: str) -> StreamsError:
         lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
         shown = "\n".join(f"  | {line[:300]}" for line in lines)
         return StreamsError(f"{server.name} {what}; its last words:\n{shown}", where=str(self._log(server)))
 
-    def _make_folder(self) -> None:
+    def _check_folder(self) -> None:
+        """Refuse a folder with other things in it: `down --wipe` would mistake them for ours."""
         if self.data.is_dir() and any(self.data.iterdir()) and not (self.data / LOCK_NAME).exists():
             raise UsageError(
-                "the folder holds something else than a cluster's data",
-                where=str(self.data),
-                fix="choose an empty one",
+                "the folder holds something else than a cluster's data", where=str(self.data), fix="choose an empty one"
             )
-        for name in OWN_FOLDERS:
-            (self.data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Kafka takes a comma for the end of a path, and H2 a semicolon.
+        if bad := set(str(self.data)) & set(",;"):
+            raise UsageError(f"the folder's path must not contain {' '.join(sorted(bad))}", where=str(self.data))
 
     def _log(self, server: Server) -> Path:
         return self.data / "logs" / f"{server.name}.log"
-
-
-def free_ports() -> int:
-    """Return a port that is free together with the two after it."""
-    for _ in range(PORT_ATTEMPTS):
-        port = secrets.choice(THROW_AWAY_PORTS)
-        if all(_is_free(port + offset) for offset in range(PORTS)):
-            return port
-    raise StreamsError(f"no free ports between {THROW_AWAY_PORTS.start} and {THROW_AWAY_PORTS.stop}")
-
-
-def _check_ports(servers: Sequence[Server]) -> None:
-    for server in servers:
-        for port in server.ports:
-            if not _is_free(port):
-                raise UsageError(
-                    f"port {port}, for {server.name}, is taken by another program",
-                    where=f"{HOST}:{port}",
-                    fix="stop that program, or choose other ports: streams up --port P takes P, P+1 and P+2",
-                )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: a port with closing connections is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _environment() -> dict[str, str]:
-    """Return what a server may see: nothing that changes a JVM or Quarkus, and no secrets."""
-    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
 
 
 def _watch(data: Path) -> Process:

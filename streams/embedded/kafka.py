@@ -13,17 +13,20 @@ from streams.embedded.addresses import HOST
 from streams.embedded.artifacts import ArtifactCache
 from streams.embedded.java import Java
 from streams.embedded.lock import ServerName
-from streams.embedded.servers import java_command
+from streams.embedded.servers import java_command, server_environment
 from streams.errors import StreamsError
 
 LOGGING = Path(__file__).with_name("log4j2.properties")
 PROBE_SECONDS = 1.0
-FORMAT_SECONDS = 60
+TOOL_SECONDS = 60
 FOR_EVER = -1
 TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 MEGABYTE = 1024 * 1024
 
-_METADATA_V1_NO_TOPICS = struct.pack(">hhihi", 3, 1, 0, -1, 0)
+# Kafka's protocol: the key and the version of a request, and the kinds of coordinators.
+METADATA = (3, 1)
+FIND_COORDINATOR = (10, 1)
+GROUP, TRANSACTION = 0, 1
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,13 @@ class Kafka:
         """Write the configuration, and format the folder if that was not done yet."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings = kafka_settings(self.port, self._data)
-        self._settings.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        self._settings.write_text("".join(f"{key}={_escape(str(value))}\n" for key, value in settings.items()))
         if (self._data / "meta.properties").exists():
             return
         arguments = ("format", "--ignore-formatted", "-t", new_cluster_id(), "-c", str(self._settings))
-        command = [
-            *self._java(java, artifacts, "-XX:TieredStopAtLevel=1"),
-            "kafka.tools.StorageTool",
-            *arguments,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
-        if done.returncode:
-            raise StreamsError(
-                f"Kafka cannot format its folder: {(done.stderr or done.stdout).strip()}",
-                where=str(self._data),
-            )
+        options = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        command = [*self._java(java, artifacts, *options), "kafka.tools.StorageTool", *arguments]
+        _run(command, "Kafka cannot format its folder", str(self._data))
 
     def command(self, java: Java, artifacts: ArtifactCache) -> list[str]:
         """Return the command that runs the broker."""
@@ -68,15 +63,17 @@ class Kafka:
         return [*self._java(java, artifacts, *options), "kafka.Kafka", str(self._settings)]
 
     def is_ready(self) -> bool:
-        """Return whether the broker names itself as alive in the cluster's metadata."""
+        """Return whether the broker is in the cluster and knows the coordinators of groups and transactions.
+
+        Asking for a coordinator makes Kafka create its internal topics: the first group does not wait for them.
+        """
         try:
             with socket.create_connection((HOST, self.port), PROBE_SECONDS) as connection:
                 connection.settimeout(PROBE_SECONDS)
-                connection.sendall(struct.pack(">i", len(_METADATA_V1_NO_TOPICS)) + _METADATA_V1_NO_TOPICS)
-                _size, _correlation, brokers = struct.unpack(">iii", connection.recv(12, socket.MSG_WAITALL))
+                (brokers,) = struct.unpack_from(">i", _ask(connection, METADATA, struct.pack(">i", 0)))
+                return brokers > 0 and all(_has_coordinator(connection, kind) for kind in (GROUP, TRANSACTION))
         except (OSError, struct.error):
             return False
-        return bool(brokers)
 
     @property
     def _data(self) -> Path:
@@ -90,6 +87,38 @@ class Kafka:
         classpath = ":".join(str(jar) for jar in artifacts.kafka_jars())
         logging = f"-Dlog4j2.configurationFile={LOGGING}"
         return java_command(java, self.temporary, *options, logging, "-cp", classpath)
+
+
+def _run(command: list[str], what: str, where: str) -> None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False, env=server_environment()
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StreamsError(f"{what}: it did not end within {TOOL_SECONDS} s", where=where) from error
+    if done.returncode:
+        raise StreamsError(f"{what}: {(done.stderr or done.stdout).strip()}", where=where)
+
+
+def _escape(value: str) -> str:
+    """Return a value as Java's properties files want it: ASCII, without bare backslashes."""
+    return "".join(c if c.isascii() and c != "\\" else f"\\u{ord(c):04x}" for c in value)
+
+
+def _has_coordinator(connection: socket.socket, kind: int) -> bool:
+    name = b"probe"
+    body = struct.pack(f">h{len(name)}sb", len(name), name, kind)
+    _throttle_ms, error = struct.unpack_from(">ih", _ask(connection, FIND_COORDINATOR, body))
+    return not error
+
+
+def _ask(connection: socket.socket, request: tuple[int, int], body: bytes) -> bytes:
+    """Send one request, without a client id, and return the body of the response."""
+    key, version = request
+    message = struct.pack(">hhih", key, version, 0, -1) + body
+    connection.sendall(struct.pack(">i", len(message)) + message)
+    size, _correlation = struct.unpack(">ii", connection.recv(8, socket.MSG_WAITALL))
+    return connection.recv(size - 4, socket.MSG_WAITALL)
 
 
 def new_cluster_id() -> str:

@@ -55,12 +55,11 @@ class Repository:
         Resolve one root at a time: jgo takes the roots for BOMs, and log4j's names an old kafka-clients.
         """
         found = self.context.resolver.resolve([self.context.create_dependency(str(coordinate))])
-        return [_coordinate_of(dependency, coordinate) for group in found for dependency in group]
+        return [_coordinate_of(dependency) for group in found for dependency in group]
 
 
-def _coordinate_of(dependency: Any, root: Coordinate) -> Coordinate:
-    kind = type(root)
-    return kind(
+def _coordinate_of(dependency: Any) -> Coordinate:
+    return Coordinate(
         dependency.groupId, dependency.artifactId, dependency.version, dependency.type, dependency.classifier
     )
 

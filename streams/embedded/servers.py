@@ -1,11 +1,14 @@
 """What the cluster needs to know of a server, and what both servers have in common."""
 
+import os
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from streams.embedded.artifacts import ArtifactCache
 from streams.embedded.java import Java
 from streams.embedded.lock import ServerName
+
+KEPT_ENVIRONMENT = ("PATH", "HOME", "TZ")
 
 
 class Server(Protocol):
@@ -34,6 +37,13 @@ class Server(Protocol):
 
     def is_ready(self) -> bool:
         """Ask the running server whether it serves clients; never raises, takes at most a second or two."""
+
+
+def server_environment() -> dict[str, str]:
+    """Return what a server may see: nothing that configures a JVM or Quarkus, and no secrets."""
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    # Or Java would not open a path that is not ASCII.
+    return {**kept, "LC_ALL": "C.UTF-8"}
 
 
 def java_command(java: Java, temporary: Path, *options: str) -> list[str]:
