@@ -69,8 +69,7 @@ class Registry:
                 where=f"schema registry {self._shown}",
                 fix="streams schema register MODULE:APP",
             ) from None
-        assert found.schema_id is not None
-        return found.schema_id
+        return int(found.schema_id)
 
     def schema(self, schema_id: int) -> str:
         """Return the text of the schema with this id.
@@ -99,7 +98,7 @@ class Registry:
 
     def _post(self, subject: str, number: int, text: str) -> int:
         try:
-            return self._ask(lambda: self._client.register_schema(subject, Schema(text, "AVRO")))
+            return int(self._ask(lambda: self._client.register_schema(subject, Schema(text, "AVRO"))))
         except _ConflictError as error:
             raise IncompatibleError(
                 f"the registry refuses version {number} of {subject}: {error}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal, localcontext
 from math import ceil, log
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+from streams.avro.nodes import Logical
 from streams.errors import DecodeError
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -113,6 +114,23 @@ def micros_of(moment: datetime, epoch: datetime) -> int:
     """Return the microseconds since the epoch; raise TypeError if only one of both has a time zone."""
     since = moment - epoch
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def logical_value(logical: Logical, raw: Any) -> object:
+    """Return the value that a raw one stands for; decoders do the same inline."""
+    match logical.kind:
+        case "date":
+            return read_date(raw)
+        case "time-millis" | "time-micros":
+            return read_time(raw * 1000 if logical.kind == "time-millis" else raw)
+        case "decimal":
+            return DecimalForm(logical.precision, logical.scale, len(raw)).read(raw)
+        case "uuid":
+            return read_uuid(raw) if isinstance(raw, str) else UUID(bytes=raw)
+        case "duration":
+            return raw
+    epoch = NAIVE_EPOCH if logical.kind.startswith("local") else EPOCH
+    return epoch + timedelta(0, 0, raw * 1000 if logical.kind.endswith("millis") else raw)
 
 
 class DecimalForm:

@@ -7,35 +7,21 @@ fit the schema raises here, and nothing is written with a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from itertools import groupby
 from struct import Struct
 from typing import Any, Final
 from uuid import UUID
 
 from streams.avro import values
-from streams.avro.model import PRIMITIVES, Models
+from streams.avro.model import Models
 from streams.avro.nodes import Array, Enum, Fixed, Logical, Map, Node, Primitive, Record, Union, kind, label
+from streams.avro.pythontypes import python_type, refuse_ambiguous
 from streams.avro.resolution import is_float, referenced_twice
 from streams.avro.source import FLOATS, MAX_NESTING, MAX_RECURSION, Source, tuple_of
-from streams.errors import UsageError
 
 Encode = Callable[[Sequence[Any], list[bytes]], None]
 
 TABLE: Final = len(values.COUNTS)
-KINDS: Final[dict[str, type]] = {"null": type(None), **{name: kind for kind, name in PRIMITIVES.items()}}
-LOGICAL: Final[dict[str, type]] = {
-    "date": date,
-    "time-millis": time,
-    "time-micros": time,
-    "timestamp-millis": datetime,
-    "timestamp-micros": datetime,
-    "local-timestamp-millis": datetime,
-    "local-timestamp-micros": datetime,
-    "decimal": Decimal,
-    "uuid": UUID,
-}
 SHARED: Final = {
     "COUNTS": values.COUNTS,
     "Mapping": Mapping,
@@ -48,39 +34,6 @@ SHARED: Final = {
     "write_date": values.write_date,
     "write_time": values.write_time,
 }
-
-
-def python_type(node: Node, types: Mapping[str, type[Any]]) -> type[Any]:  # noqa: PLR0911 (one per type)
-    """Return the class of the values of a type that is no union."""
-    match node:
-        case Record(name=name) | Enum(name=name):
-            return types.get(name, str)
-        case Array():
-            return tuple
-        case Map():
-            return dict
-        case Primitive(logical=Logical(kind=kind)) | Fixed(logical=Logical(kind=kind)):
-            return LOGICAL[kind]
-        case Fixed():
-            return bytes
-        case Primitive(kind="int" | "long"):
-            return int
-        case Primitive(kind="float" | "double"):
-            return float
-    assert isinstance(node, Primitive)
-    return KINDS[node.kind]
-
-
-def refuse_ambiguous(union: Union, types: Mapping[str, type[Any]]) -> None:
-    """Raise UsageError where a Python value alone does not tell the branch: `int` and `long` are both int."""
-    seen: dict[type[Any], Node] = {}
-    for branch in union.branches:
-        other = seen.setdefault(python_type(branch, types), branch)
-        if other is not branch:
-            raise UsageError(
-                f"union branches {label(other)} and {label(branch)} are the same Python type",
-                fix="keep one of them, or wrap one into a record",
-            )
 
 
 class Writing:
@@ -266,7 +219,7 @@ class Writing:
 
     def _write_union(self, node: Union, value: str) -> str:
         source = self.source
-        refuse_ambiguous(node, self._models.types)
+        refuse_ambiguous(node)
         found, out = self._assign(value), source.local()
         for index, branch in enumerate(node.branches):
             with source.block(f"{'el' * (index > 0)}if {self._is_of(branch, found)}:"), source.at(str(index)):
@@ -285,7 +238,10 @@ class Writing:
                 return f"isinstance({value}, (tuple, list))"
             case Map():
                 return f"isinstance({value}, Mapping)"
-        return f"{value}.__class__ is {self.source.constant(python_type(branch, self._models.types))}"
+            case Enum():
+                return f"{value}.__class__ is {self.source.constant(self._models.types[branch.name])}"
+        assert isinstance(branch, Primitive | Fixed)
+        return f"{value}.__class__ is {self.source.constant(python_type(branch))}"
 
     def _write_record(self, node: Record, value: str, *, checked: bool) -> list[str]:
         source = self.source
