@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import types
 import typing
@@ -185,7 +186,8 @@ def _referenced(function: types.FunctionType) -> Iterator[object]:
     while codes:
         code = codes.pop()
         codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        yield from (function.__globals__[name] for name in code.co_names if name in function.__globals__)
+        names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}  # no attributes
+        yield from (function.__globals__[name] for name in names if name in function.__globals__)
 
 
 def _check_tables(processor: Processor) -> None:
