@@ -6,6 +6,7 @@ For development, demos and tests. Owns the data folder and the processes; what i
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -33,6 +34,8 @@ POLL_SECONDS = 0.05
 LOCK_NAME = "cluster.lock"
 OWN_FOLDERS = ("kafka", "registry", "logs", "tmp")
 LAST_LINES = 15
+LINE_LENGTH = 300
+_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 
 ServerState = Literal["running", "not answering", "stopped"]
 
@@ -231,9 +234,10 @@ class Cluster:
             time.sleep(POLL_SECONDS)
 
     def _start_error(self, server: Server, what: str) -> StreamsError:
-        lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
-        shown = "\n".join(f"  | {line[:300]}" for line in lines)
-        return StreamsError(f"{server.name} {what}; its last words:\n{shown}", where=str(self._log(server)))
+        log = self._log(server)
+        lines = [line for line in log.read_text(errors="replace").splitlines() if not _STACK_FRAME.match(line)]
+        shown = "\n".join(f"  | {line[:LINE_LENGTH]}" for line in lines[-LAST_LINES:])
+        return StreamsError(f"{server.name} {what}; its last words:\n{shown}", where=str(log))
 
     def _check_folder(self) -> None:
         """Refuse a folder with other things in it: `down --wipe` would mistake them for ours."""

@@ -87,7 +87,11 @@ def test_up_starts_what_is_missing_and_down_stops_it(cluster: Cluster) -> None:
 
 
 def test_a_server_that_dies_at_its_start_is_quoted_and_the_others_are_stopped(cluster: Cluster) -> None:
-    use(cluster, registry=GOOD, kafka="echo no such luck; exit 1")
+    use(
+        cluster,
+        registry=GOOD,
+        kafka="echo no such luck; for i in 1 2 3 4 5 6 7 8 9; do echo '  at a.B(C.java:$i)'; echo; done; exit 1",
+    )
     with pytest.raises(StreamsError, match=r"kafka ended while it started(?s:.*)no such luck") as caught:
         cluster.up()
     assert caught.value.where == str(cluster.data / "logs" / "kafka.log")
