@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from streams.errors import StreamsError, UsageError
 
 CACHE_VARIABLE = "STREAMS_CACHE_DIR"
 PARALLEL_DOWNLOADS = 8
+STAGING = "download-"
 UNPACKED_SUFFIX = ".unpacked"
 
 
@@ -91,11 +93,13 @@ class ArtifactCache:
     def _download(
         self, missing: list[LockedArtifact], source: Callable[[Path, Callable[[int], None]], Downloads]
     ) -> None:
+        for abandoned in self.folder.glob(f"{STAGING}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         size = sum(artifact.size for artifact in missing)
         stopped = threading.Event()
         pool = ThreadPoolExecutor(PARALLEL_DOWNLOADS)
         with (
-            tempfile.TemporaryDirectory(dir=self.folder, prefix="download-") as staging,
+            tempfile.TemporaryDirectory(dir=self.folder, prefix=STAGING) as staging,
             certificates_of_environment(),
             download_meter(len(missing), size) as advance,
         ):

@@ -6,7 +6,6 @@ For development, demos and tests. Owns the data folder and the processes; what i
 
 import contextlib
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -35,7 +34,7 @@ LOCK_NAME = "cluster.lock"
 OWN_FOLDERS = ("kafka", "registry", "logs", "tmp")
 LAST_LINES = 15
 LINE_LENGTH = 300
-_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
+ALMOST_FULL_BYTES = 20_000_000
 
 ServerState = Literal["running", "not answering", "stopped"]
 
@@ -235,9 +234,16 @@ class Cluster:
 
     def _start_error(self, server: Server, what: str) -> StreamsError:
         log = self._log(server)
-        lines = [line for line in log.read_text(errors="replace").splitlines() if not _STACK_FRAME.match(line)]
+        # Stack frames and lists of settings begin with a tab.
+        lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("\t")]
         shown = "\n".join(f"  | {line[:LINE_LENGTH]}" for line in lines[-LAST_LINES:])
-        return StreamsError(f"{server.name} {what}; its last words:\n{shown}", where=str(log))
+        # A server may have died of it without being able to write so.
+        full = shutil.disk_usage(self.data).free < ALMOST_FULL_BYTES
+        return StreamsError(
+            f"{server.name} {what}; its last words:\n{shown}",
+            where=str(log),
+            fix="make room on the disk" if full else "",
+        )
 
     def _check_folder(self) -> None:
         """Refuse a folder with other things in it: `down --wipe` would mistake them for ours."""

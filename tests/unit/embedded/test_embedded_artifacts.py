@@ -73,6 +73,14 @@ def test_fill_places_the_jars_and_unpacks_the_registry(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("download-*"))
 
 
+def test_what_a_killed_download_left_is_removed(tmp_path: Path) -> None:
+    abandoned = tmp_path / "download-x"
+    abandoned.mkdir()
+    (abandoned / "a-1.jar").write_bytes(b"fir")
+    ArtifactCache(tmp_path, LOCKED).fill(FakeSource())
+    assert not abandoned.exists()
+
+
 def test_a_full_cache_asks_for_nothing(tmp_path: Path) -> None:
     ArtifactCache(tmp_path, LOCKED).fill(FakeSource())
     second = FakeSource()

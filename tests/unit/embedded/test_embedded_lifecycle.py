@@ -87,15 +87,23 @@ def test_up_starts_what_is_missing_and_down_stops_it(cluster: Cluster) -> None:
 
 
 def test_a_server_that_dies_at_its_start_is_quoted_and_the_others_are_stopped(cluster: Cluster) -> None:
-    use(
-        cluster,
-        registry=GOOD,
-        kafka="echo no such luck; for i in 1 2 3 4 5 6 7 8 9; do echo '  at a.B(C.java:$i)'; echo; done; exit 1",
-    )
-    with pytest.raises(StreamsError, match=r"kafka ended while it started(?s:.*)no such luck") as caught:
+    frames = "for i in $(seq 20); do printf '\\tat a.B(C.java:%s)\\n' $i; done"
+    use(cluster, registry=GOOD, kafka=f"echo no such luck; {frames}; exit 1")
+    with pytest.raises(
+        StreamsError, match=r"kafka ended while it started; its last words:\n  [|] no such luck"
+    ) as caught:
         cluster.up()
     assert caught.value.where == str(cluster.data / "logs" / "kafka.log")
+    assert caught.value.fix == ""
     assert pids(cluster) == {"registry": None, "kafka": None}
+
+
+def test_a_full_disk_is_named_where_the_server_could_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.embedded.cluster.ALMOST_FULL_BYTES", 2**60)
+    use(cluster, kafka="exit 1")
+    with pytest.raises(StreamsError) as caught:
+        cluster.up()
+    assert caught.value.fix == "make room on the disk"
 
 
 def test_a_server_that_never_answers_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
