@@ -54,7 +54,7 @@ class Codec(Generic[V]):
         model's schema cannot resolve is refused as `schema-incompatible`, value by value.
         """
         try:
-            self._plans[schema_id] = _decoder(schema_id, Schema(schema_text), self.schema, self._models)
+            self._plans[schema_id] = decoder(schema_id, Schema(schema_text), self.schema, self._models)
         except StreamsError as error:
             self._plans[schema_id] = _refusal("schema-invalid", str(error))
 
@@ -92,7 +92,8 @@ class Codec(Generic[V]):
         return frames
 
 
-def _decoder(schema_id: int, writer: Schema, reader: Schema, models: Models) -> Plan:
+def decoder(schema_id: int, writer: Schema, reader: Schema, models: Models) -> Plan:
+    """Return a function that appends the values of frames, up to the first of another id; it raises DecodeError."""
     reading = Reading(writer.root, reader.root, models, wire.header(schema_id))
     decode = reading.compile()
 

@@ -45,7 +45,12 @@ def generate(schemas: Path, versions: Mapping[str, int] | None = None, namespace
     unknown = {*(versions or {})} - {name for contract in contracts for name in (contract.name, short(contract.name))}
     if unknown:
         raise UsageError(f"no contract is called {', '.join(sorted(unknown))}", where=str(schemas))
-    return _Module(_pinned(contract, versions or {}) for contract in contracts).text()
+    return render(_pinned(contract, versions or {}) for contract in contracts)
+
+
+def render(contracts: Iterable[Contract]) -> str:
+    """Return the module of these contracts, each in its last version; raise UsageError as `generate` does."""
+    return _Module(contracts).text()
 
 
 def _pinned(contract: Contract, versions: Mapping[str, int]) -> Contract:

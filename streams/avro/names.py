@@ -157,4 +157,4 @@ def _plain(node: Primitive | Fixed, value: Any) -> object:
         value = value.encode("latin-1")
     elif node.kind in ("float", "double"):
         value = float(value)
-    return values.logical(node, value) if node.logical else value
+    return values.logical_value(node.logical, value) if node.logical else value

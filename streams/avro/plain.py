@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import json
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
-import fastavro
+from streams.avro.codec import Plan, decoder
+from streams.avro.model import Models
+from streams.avro.schema import Schema
+from streams.avro.wire import split
 
-from streams.avro.wire import HEADER_SIZE
-from streams.errors import DecodeError
+PLAIN: Final = Models(dict, {}, validate=False)
 
 
 def decode_plain(schema_text: str, frame: bytes) -> Any:
-    """Return the value of a frame as dictionaries, lists and scalars.
+    """Return the value of a frame as dictionaries, tuples and scalars.
 
     Raises:
         DecodeError: the bytes do not fit the schema.
+        UsageError: the text is no schema.
     """
-    body = io.BytesIO(frame)
-    body.seek(HEADER_SIZE)
-    try:
-        value = fastavro.schemaless_reader(body, _parsed(schema_text), None)
-    except Exception as error:  # the library raises whatever the bytes lead it to
-        raise DecodeError("malformed", f"{type(error).__name__}: {error}") from error
-    if body.tell() != len(frame):
-        raise DecodeError("trailing-bytes", f"{len(frame) - body.tell()} bytes behind the value")
-    return value
+    found: list[Any] = []
+    _plan(split(frame), schema_text)([frame], found)
+    return found[0]
 
 
-@cache
-def _parsed(schema_text: str) -> Any:
-    return fastavro.parse_schema(json.loads(schema_text))
+@lru_cache(maxsize=1_000)
+def _plan(schema_id: int, schema_text: str) -> Plan:
+    schema = Schema(schema_text, f"schema {schema_id}")
+    return decoder(schema_id, schema, schema, PLAIN)

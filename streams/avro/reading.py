@@ -270,7 +270,7 @@ class Reading:
             last = 2 * len(writer.symbols) - 2
             self.source.add(f"if {raw} & 1 or {raw} > {last}: raise DecodeError('enum')")
             return "None"
-        member = self._models.types.get(reader.name, str)
+        member = str if self._models.root is dict else self._models.types[reader.name]
         known = {symbol: member(symbol) for symbol in reader.symbols}
         default = known.get(reader.default or "")
         members = {2 * at: known.get(symbol, default) for at, symbol in enumerate(writer.symbols)}
@@ -319,6 +319,8 @@ class Reading:
             if theirs is not None:
                 known.setdefault(theirs.name, field)
         found = self._read_fields(writer, known)
+        if self._models.root is dict:
+            return f"{{{', '.join(f'{name!r}: {value}' for name, value in found.items())}}}"
         model = self._models.root if root else self._models.types[reader.name]
         return self._build(model, reader, found, validate=root and self._models.validate)
 

@@ -13,19 +13,11 @@ from typing import Any, Final, TypeVar
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from streams.avro.compatibility import Level
 from streams.errors import IncompatibleError, StreamsError, UnreachableError, UsageError
 
 T = TypeVar("T")
 
-LEVELS: Final = (
-    "NONE",
-    "BACKWARD",
-    "BACKWARD_TRANSITIVE",
-    "FORWARD",
-    "FORWARD_TRANSITIVE",
-    "FULL",
-    "FULL_TRANSITIVE",
-)
 RETRIES: Final = {"max.retries": 1, "retries.wait.ms": 200, "retries.max.wait.ms": 500}
 _USER_INFO: Final = re.compile(r"//[^/@\s]*@")
 
@@ -91,8 +83,8 @@ class Registry:
         Raises:
             IncompatibleError: the registry refuses a version.
         """
-        if level not in LEVELS:
-            raise UsageError(f"{level!r} is no compatibility level", fix=f"one of {', '.join(LEVELS)}")
+        if level not in [*Level]:
+            raise UsageError(f"{level!r} is no compatibility level", fix=f"one of {', '.join(Level)}")
         self._ask(lambda: self._client.set_compatibility(subject, level))
         return [self._post(subject, number, text) for number, text in enumerate(versions, 1)]
 
