@@ -119,3 +119,29 @@ def _has_rules(model: type[AvroModel], generated: type[AvroModel]) -> bool:
 
 def _subclasses(model: type[AvroModel], generated: type[AvroModel]) -> Iterator[type[Any]]:
     return takewhile(lambda base: base is not generated, model.__mro__)
+
+
+def versions_of(model: type[Any]) -> tuple[str, ...]:
+    """Return the schema texts of versions 1..N of a generated model's contract; a primitive type has one.
+
+    Raises:
+        UsageError: the type is neither a primitive nor a contract's model.
+    """
+    if model in PRIMITIVES:
+        return (f'"{PRIMITIVES[model]}"',)
+    versions: tuple[str, ...] = getattr(model, "__avro_versions__", ())
+    if not versions:
+        raise UsageError(
+            f"{model.__name__} has no Avro schema",
+            fix="use a class made by `streams schema generate`, a subclass of one, or str, int, float, bytes, bool",
+        )
+    return versions
+
+
+def schema_of(model: type[Any]) -> Schema:
+    """Return the schema that values of a generated model, or of a primitive type, are written with.
+
+    Raises:
+        UsageError: as `versions_of`.
+    """
+    return Schema(versions_of(model)[-1], where=model.__name__)
