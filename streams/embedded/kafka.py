@@ -58,7 +58,7 @@ class Kafka:
 
     def command(self, java: Java, artifacts: ArtifactCache) -> list[str]:
         """Return the command that runs the broker."""
-        # Measured: 350 MB resident at rest, and a heap that 100,000 small records a second do not fill.
+        # Measured: 240 MB resident at rest, 277 MB after 4 M records at 200,000 to 370,000 a second.
         options = ("-Xms128m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=50")
         return [*self._java(java, artifacts, *options), "kafka.Kafka", str(self._settings)]
 
