@@ -342,9 +342,7 @@ def _read(path: Path) -> bytes:
 
 def main() -> None:
     """Print the figures of a folder."""
-    parser = argparse.ArgumentParser(
-        description="Compute what the stories must come to, from their files alone."
-    )
+    parser = argparse.ArgumentParser(description="Compute what the stories must come to, from their files alone.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of the files")
     sys.stdout.write(json.dumps(summary(parser.parse_args().data), indent=2) + "\n")
 

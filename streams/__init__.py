@@ -7,6 +7,7 @@ from streams.app import App
 from streams.context import Context
 from streams.errors import StreamsError, UsageError
 from streams.policy import FailurePolicy
+from streams.publisher import Publisher
 from streams.record import Record, TopicPartition
 from streams.topic import Store, Table, Topic
 
@@ -22,6 +23,7 @@ __all__ = [
     "Topic",
     # handling
     "Context",
+    "Publisher",
     "Record",
     "TopicPartition",
     # failing

@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ from streams.errors import DecodeError, UsageError
 from streams.kafka import config
 from streams.kafka.admin import Admin, Range
 from streams.kafka.consumer import Reader
+from streams.kafka.snapshot import read_through
 from streams.load import load_app
 from streams.record import RawRecord, TopicPartition
 from streams.settings import require
@@ -84,14 +86,13 @@ def consume(
 ) -> None:
     """Print committed records, Avro decoded, one JSON object a line."""
     settings = settings_from(bootstrap_servers, schema_registry_url, properties)
-    spans = _spans(Admin(settings), topic, partition)
-    starts = {tp: _start(offset, held) for tp, held in spans.items()}
-    ends = {} if follow else {tp: held.end for tp, held in spans.items()}
+    spans = {
+        tp: Range(_start(offset, held), held.end) for tp, held in _spans(Admin(settings), topic, partition).items()
+    }
     reader = Reader(config.reader(settings, "streams-topic-consume"))
-    reader.follow(starts)
     decoder = _Decoder(Registry(require(settings.schema_registry_url, "schema_registry_url")))
     try:
-        for index, record in enumerate(_records(reader, starts, ends), 1):
+        for index, record in enumerate(_records(reader, spans, follow=follow), 1):
             _print(decoder.describe(record), output)
             if index == count:
                 break
@@ -124,17 +125,14 @@ def _start(offset: str, held: Range) -> int:
     return max(start, held.start)
 
 
-def _records(reader: Reader, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> Iterator[RawRecord]:
-    """Yield records up to the ends that were seen at the start; for ever where there are none."""
-    unfinished = {tp for tp, end in ends.items() if starts[tp] < end}
-    while unfinished or not ends:
-        polled = reader.poll(1_000, 0.2)
-        for record in polled.records:
-            if not ends or record.offset < ends[record.origin]:
-                yield record
-            if ends and record.offset + 1 >= ends[record.origin]:
-                unfinished.discard(record.origin)
-        unfinished -= {tp for tp, end in polled.ends.items() if end >= ends.get(tp, 0)}
+def _records(reader: Reader, spans: dict[TopicPartition, Range], *, follow: bool) -> Iterator[RawRecord]:
+    """Yield records up to the ends that were seen at the start, or for ever."""
+    if not follow:
+        yield from chain.from_iterable(read_through(reader, spans))
+        return
+    reader.follow({tp: span.start for tp, span in spans.items()})
+    while True:
+        yield from reader.poll(1_000, 0.2).records
 
 
 class _Decoder:

@@ -106,6 +106,13 @@ class Admin:
         for name, answer in self._admin.delete_topics(list(names), request_timeout=self._timeout).items():
             self._result(answer, f"deleting topic {name}")
 
+    def delete_groups(self, names: Iterable[str]) -> None:
+        """Delete groups without members, with their offsets; those that do not exist are passed over."""
+        existing = [name for name in names if name in self.groups()]
+        if existing:
+            for name, answer in self._admin.delete_consumer_groups(existing, request_timeout=self._timeout).items():
+                self._result(answer, f"deleting group {name}")
+
     def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Range]:
         """Return what each partition holds, up to its high watermark (READ_UNCOMMITTED).
 

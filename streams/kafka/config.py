@@ -52,8 +52,8 @@ def reader(settings: Settings, client_id: str) -> Config:
     }
 
 
-def transactional_producer(settings: Settings, transactional_id: str) -> Config:
-    """Configure the one producer of a worker: outputs, changelogs and dead letters."""
+def producer(settings: Settings, client_id: str) -> Config:
+    """Configure a producer that never duplicates or reorders by its own retries."""
     return {
         "linger.ms": 10,
         "compression.type": "lz4",
@@ -61,8 +61,16 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Config:
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 128 << 10,
         "message.max.bytes": 64 << 20,  # the topic's limit decides; the client must not refuse earlier
-        **common(settings, transactional_id, "P"),
+        **common(settings, client_id, "P"),
         "partitioner": "murmur2_random",
+        "enable.idempotence": True,
+    }
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> Config:
+    """Configure the one producer of a worker: outputs, changelogs and dead letters."""
+    return {
+        **producer(settings, transactional_id),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": milliseconds(settings.transaction_timeout),
     }
