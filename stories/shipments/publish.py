@@ -45,5 +45,5 @@ def _events(row: ShipmentRow) -> Iterator[ShipmentEvent]:
             weight_kg=row.weight_kg,
             weight_raw=row.weight_raw,
             freight_usd=row.freight_usd,
-            freight_raw='x'+row.freight_raw,
+            freight_raw=row.freight_raw,
         )
