@@ -101,7 +101,7 @@ def _open_state(processor: Processor, codecs: Mapping[str, Codec[Any]], slot: Sl
         return None if home == number else home
 
     return TaskState(
-        Backend(slot.partition(number), [declared.name for declared in behind]),
+        Backend(slot.partition(number), behind.values()),
         {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
         {declared: codecs[topic] for declared, topic in behind.items()},
         foreign,

@@ -20,7 +20,10 @@ Declared = Store[Any, Any] | Table[Any, Any]
 
 
 class Changes(NamedTuple):
-    """What one store has to commit: rows for its changelog partition, framed, None for a deletion."""
+    """What one store has to commit: rows for its changelog partition, framed, None for a deletion.
+
+    `name` is what the backend calls the store.
+    """
 
     name: str
     changelog: TopicPartition
@@ -39,7 +42,7 @@ class Member(Generic[K, V]):
         undo: UndoLog,
     ) -> None:
         self.declared = declared
-        self.name = declared.name
+        self.name = source.topic  # in the backend: a store and a table may go by the same name, their topics differ
         self.source = source
         self.codec = codec
         self.is_table = isinstance(declared, Table)
@@ -187,7 +190,7 @@ class TaskState:
         elsewhere = self._foreign(member.encode_key(key))
         if elsewhere is not None:
             raise UsageError(
-                f"table {member.name} has key {key!r} in partition {elsewhere}, this task reads partition "
+                f"table {member.declared.name} has key {key!r} in partition {elsewhere}, this task reads partition "
                 f"{member.source.partition}",
                 fix="key the processor's input by the field that you look up",
             )
