@@ -62,10 +62,17 @@ class Owned:
             self.done = self.buffer[records - 1].offset + 1
             del self.buffer[:records]
 
+    def resume(self) -> None:
+        """Run, reading on from `done`; what was buffered meanwhile, an end event too, is read again."""
+        self.ready, self.missing = True, None
+        self._drop()
+
     def rewind(self) -> None:
         """Forget everything since the last commit."""
-        self.buffer.clear()
-        self.done = self.committed
-        self.missing = None
-        self._end = None
+        self.done, self.missing = self.committed, None
+        self._drop()
         self.task.state.discard()
+
+    def _drop(self) -> None:
+        self.buffer.clear()
+        self._end = None  # an end that was seen behind dropped records would pass for their being done

@@ -202,8 +202,7 @@ class Worker:
         """Let partitions run whose state is restored, or whose missing schema has been decided."""
         released = [owned for owned in self._owned.items() if self._is_released(owned[1])]
         for _, owned in released:
-            owned.ready, owned.missing = True, None
-            owned.buffer.clear()
+            owned.resume()
         if released:
             self._consumer.restart({partition: owned.done for partition, owned in released})
             _log.info("running", partitions=_numbers([partition for partition, _ in released]))

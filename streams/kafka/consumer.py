@@ -125,11 +125,7 @@ class Reader:
         self._positions: dict[TopicPartition, object] = {}
 
     def follow(self, positions: Positions) -> None:
-        """Read these partitions too.
-
-        Incrementally: a new assignment of all would fetch the others anew, and an end event of before the change
-        would then pass for one behind records that have yet to come (seen: a table was taken as read when it was not).
-        """
+        """Read these partitions too; the ones that are read already are not disturbed."""
         self._positions.update(positions)
         self._consumer.incremental_assign(_at(positions))
 
