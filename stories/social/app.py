@@ -59,9 +59,15 @@ def feed(item: FeedItem, ctx: Context) -> None:
     place = bisect_left(before.entries, True, key=lambda entry: (entry.posted_at, entry.post_id) < age)
     if place == FEED_LENGTH:
         return
-    entry = FeedEntry(post_id=item.post_id, author_id=item.author_id, posted_at=item.posted_at)
+    entry = _entry(item.post_id, item.author_id, item.posted_at)
     entries = (*before.entries[:place], entry, *before.entries[place:])[:FEED_LENGTH]
     ctx.put(feeds, item.user_id, before.model_copy(update={"entries": entries}))
+
+
+@lru_cache(maxsize=1_000)
+def _entry(post_id: str, author_id: str, posted_at: datetime) -> FeedEntry:
+    """Make the entry of a post once for all its readers: models are immutable, so feeds may share it."""
+    return FeedEntry(post_id=post_id, author_id=author_id, posted_at=posted_at)
 
 
 @app.processor(old_posts, to=post_statistics, on_failure=DEAD_LETTER)

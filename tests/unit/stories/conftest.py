@@ -13,9 +13,7 @@ ROOT = Path(__file__).parents[3]
 def real_data():
     folder = Path(os.environ.get("STREAMS_REALDATA") or ROOT.parent / "shared" / "data")
     if not (folder / "posts.jsonl.gz").exists():
-        pytest.skip(
-            f"NOT COMPARED with the real records: none in {folder}; set STREAMS_REALDATA to their folder"
-        )
+        pytest.skip(f"NOT COMPARED with the real records: none in {folder}; set STREAMS_REALDATA to their folder")
     return folder
 
 

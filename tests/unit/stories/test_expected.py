@@ -126,8 +126,7 @@ def test_shipments_by_hand(tiny):
     assert result.rows == 3
     assert result.refused == Counter([b"broken"])
     told = Counter(
-        (notice["shipment_id"], notice["kind"], notice["days_late"])
-        for notice in records(result, "customer-notices")
+        (notice["shipment_id"], notice["kind"], notice["days_late"]) for notice in records(result, "customer-notices")
     )
     assert told == Counter(
         [

@@ -46,6 +46,4 @@ def test_the_sample_has_lines_that_do_not_parse_and_odd_cells(sample):
     assert files == {"posts.jsonl.gz": 5, "follows.txt.gz": 4, "scms_deliveries.tsv.gz": 6}
     rows = [row for row in shipments(sample) if not isinstance(row, BadLine)]
     assert {row.mode for row in rows} == {"AIR", "AIR_CHARTER", "OCEAN", "TRUCK", "UNKNOWN"}
-    assert (
-        {row.weight_kg is None for row in rows} == {row.freight_usd is None for row in rows} == {True, False}
-    )
+    assert {row.weight_kg is None for row in rows} == {row.freight_usd is None for row in rows} == {True, False}

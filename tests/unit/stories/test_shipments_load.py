@@ -27,9 +27,7 @@ CELLS = {
 
 def load(folder, *changes):
     rows = ["\t".join((CELLS | change).values()) for change in changes]
-    (folder / "scms_deliveries.tsv.gz").write_bytes(
-        gzip.compress("\r".join(["\t".join(CELLS), *rows]).encode())
-    )
+    (folder / "scms_deliveries.tsv.gz").write_bytes(gzip.compress("\r".join(["\t".join(CELLS), *rows]).encode()))
     return list(shipments(folder))
 
 
