@@ -1,9 +1,12 @@
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from story_memory import Memory
 
 from stories.catalog import STORIES
+from stories.shipments.events import ShipmentEvent
+from stories.shipments.sample import ODD_FREIGHTS, ODD_WEIGHTS
 from stories.social import app as social
 from stories.social import events, events_v1
 
@@ -53,6 +56,25 @@ def test_both_versions_of_a_post_are_on_the_way_and_both_readers_read_both(sampl
     shared = events_v1.PostPublished.model_fields.keys()
     assert [post.model_dump(include=shared) for _, post in new] == [post.model_dump() for _, post in old]
     assert {post.origin is None for _, post in new} == {True, False}
+
+
+def test_a_cell_without_a_number_travels_as_null_beside_its_text(sample):
+    memory = Memory()
+    STORIES["shipments"].publish_events(sample, memory)
+    [records] = memory.values("shipments.events", ShipmentEvent)
+    cells = [
+        cell
+        for _, event in records
+        for cell in (
+            (event.weight_kg, event.weight_raw),
+            (event.freight_usd, event.freight_raw),
+            (event.product.quantity, event.product.quantity_raw),
+            (event.product.value_usd, event.product.value_raw),
+        )
+    ]
+    assert len(cells) == 4_000
+    assert all(Decimal(raw) == number for number, raw in cells if number is not None)
+    assert {raw for number, raw in cells if number is None} == {*ODD_WEIGHTS, *ODD_FREIGHTS}
 
 
 def item(number, posted_at):
