@@ -136,6 +136,7 @@ class Worker:
             self._commit()
         except AbortedError as error:
             _log.warning("last transaction aborted", reason=str(error))
+            self.fail()  # leaving the group must not commit what was marked: its outputs are rolled back
             self._producer.abort()
 
     def fail(self) -> None:
@@ -168,8 +169,8 @@ class Worker:
         _log.info("assigned", partitions=_numbers(partitions), restoring=_numbers(waiting))
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """Commit, then close (INV-6)."""
-        if not self._failed:
+        """Commit, then close (INV-6); not a transaction that is to be aborted anyway."""
+        if not self._failed and self._redo is None:
             try:
                 self._commit()
             except AbortedError as error:
