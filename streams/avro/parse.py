@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import Any, Final, NoReturn
 
 from streams.avro.nodes import (
@@ -240,7 +241,7 @@ def _fits_primitive(name: str, value: Any) -> bool:
             bits = 31 if name == "int" else 63
             return type(value) is int and -(1 << bits) <= value < 1 << bits
         case "float" | "double":
-            return type(value) in (int, float)
+            return type(value) in (int, float) and isfinite(value)
         case "bytes":
             return isinstance(value, str) and all(ord(char) < 256 for char in value)  # noqa: PLR2004 (latin-1)
     return isinstance(value, str)

@@ -1,0 +1,214 @@
+"""Random contracts with fitting values, and fastavro as the independent second opinion."""
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fastavro
+from hypothesis import strategies as st
+
+from streams.avro import wire
+from streams.avro.contracts import Contract
+from streams.avro.generate import render
+from streams.avro.model import AvroModel
+from streams.avro.schema import Schema
+
+_serial = count(1)
+
+
+def record(*fields: Any, name: str = "Event", **more: Any) -> dict[str, Any]:
+    """Return the schema of a record, from (name, type) or (name, type, default)."""
+    made = [dict(zip(("name", "type", "default"), field, strict=False)) for field in fields]
+    return {"type": "record", "name": name, "namespace": "shop", "fields": made, **more}
+
+
+def module_of(*versions: Any) -> ModuleType:
+    """Generate, compile and return the module of one contract, from the JSON of its versions."""
+    schemas = tuple(Schema(json.dumps(version)) for version in versions)
+    files = tuple(Path(f"v{number}.avsc") for number in range(1, len(schemas) + 1))
+    module = ModuleType(f"generated_{next(_serial)}")
+    sys.modules[module.__name__] = module  # pydantic and pickle look names up there
+    source = render([Contract(schemas[-1].name, schemas, files)])
+    exec(compile(source, module.__name__, "exec"), module.__dict__)
+    return module
+
+
+def model_of(*versions: Any) -> type[Any]:
+    """Return the generated class of a contract."""
+    name = Schema(json.dumps(versions[-1])).name
+    found = vars(module_of(*versions)).values()
+    return next(each for each in found if getattr(each, "__avro_name__", None) == name)
+
+
+def plain(value: Any) -> Any:
+    """Return what fastavro reads and writes for a value."""
+    match value:
+        case AvroModel():
+            fields = type(value).model_fields
+            return {field.alias or name: plain(getattr(value, name)) for name, field in fields.items()}
+        case Enum():
+            return value.value
+        case tuple() | list():
+            return [plain(item) for item in value]
+        case Mapping():
+            return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def fastavro_body(schema: Any, value: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), plain(value))
+    return out.getvalue()
+
+
+def fastavro_value(schema: Any, frame: bytes, reader: Any = None) -> Any:
+    body = io.BytesIO(frame[wire.HEADER_SIZE :])
+    return fastavro.schemaless_reader(body, fastavro.parse_schema(schema), reader and fastavro.parse_schema(reader))
+
+
+@dataclass
+class Case:
+    """A type: its JSON, and a strategy for its values as a model takes them."""
+
+    schema: Any
+    values: Any
+
+
+text = st.text(max_size=70)
+moments = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30))
+
+
+def whole_millis(moment: Any) -> Any:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)
+
+
+LEAVES = {
+    "boolean": st.booleans(),
+    "int": st.integers(-(1 << 31), (1 << 31) - 1),
+    "long": st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-9000, 9000),
+    "float": st.floats(width=32, allow_nan=False),
+    "double": st.floats(allow_nan=False),
+    "bytes": st.binary(max_size=70),
+    "string": text,
+}
+LOGICAL = {
+    "date": ("int", st.dates()),
+    "time-millis": ("int", st.times().map(whole_millis)),
+    "time-micros": ("long", st.times()),
+    "timestamp-millis": ("long", moments.map(whole_millis).map(in_utc)),
+    "timestamp-micros": ("long", moments.map(in_utc)),
+    "local-timestamp-millis": ("long", moments.map(whole_millis)),
+    "local-timestamp-micros": ("long", moments),
+    "uuid": ("string", st.uuids()),
+}
+
+
+def leaves() -> st.SearchStrategy[Case]:
+    primitive = st.sampled_from(sorted(LEAVES)).map(lambda name: Case(name, LEAVES[name]))
+    logical = st.sampled_from(sorted(LOGICAL)).map(
+        lambda name: Case({"type": LOGICAL[name][0], "logicalType": name}, LOGICAL[name][1])
+    )
+    return primitive | logical
+
+
+@st.composite
+def decimals(draw: Any) -> Case:
+    precision = draw(st.integers(1, 30))
+    scale = draw(st.integers(0, precision))
+    schema = {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
+    limit = 10**precision - 1
+    digits = st.integers(-limit, limit)
+    return Case(schema, digits.map(lambda n: Decimal((n < 0, tuple(map(int, str(abs(n)))), -scale))))
+
+
+def enums() -> st.SearchStrategy[Case]:
+    def enum(size: int) -> Case:
+        symbols = [f"S{number}" for number in range(size)]
+        return Case({"type": "enum", "name": "Enum", "symbols": symbols}, st.sampled_from(symbols))
+
+    return st.integers(1, 5).map(enum)
+
+
+def fixeds() -> st.SearchStrategy[Case]:
+    def fixed(size: int) -> Case:
+        return Case({"type": "fixed", "name": "Fixed", "size": size}, st.binary(min_size=size, max_size=size))
+
+    return st.integers(1, 20).map(fixed)
+
+
+def arrays(item: Case) -> Case:
+    return Case({"type": "array", "items": item.schema}, st.lists(item.values, max_size=4).map(tuple))
+
+
+def maps(item: Case) -> Case:
+    return Case({"type": "map", "values": item.schema}, st.dictionaries(text, item.values, max_size=4))
+
+
+def optionals(item: Case) -> Case:
+    if isinstance(item.schema, list):  # a union holds no union
+        return item
+    return Case(["null", item.schema], st.none() | item.values)
+
+
+def records(parts: Any) -> st.SearchStrategy[Case]:
+    def made(found: list[Case]) -> Case:
+        fields = [{"name": f"f{number}", "type": part.schema} for number, part in enumerate(found)]
+        values = st.fixed_dictionaries({f"f{number}": part.values for number, part in enumerate(found)})
+        return Case({"type": "record", "name": "Record", "fields": fields}, values)
+
+    return st.lists(parts, max_size=5).map(made)
+
+
+def unions() -> st.SearchStrategy[Case]:
+    """Unions whose values tell their branch to fastavro too (which takes b"" for an empty array)."""
+    pool = [Case("null", st.none()), *(Case(name, LEAVES[name]) for name in ("boolean", "long", "string"))]
+    pool += [arrays(pool[2]), maps(pool[3])]
+
+    def union(branches: list[Case]) -> Case:
+        return Case([branch.schema for branch in branches], st.one_of([branch.values for branch in branches]))
+
+    return st.lists(st.sampled_from(pool), min_size=1, max_size=5, unique_by=lambda c: str(c.schema)).map(union)
+
+
+def types() -> st.SearchStrategy[Case]:
+    flat = leaves() | decimals() | enums() | fixeds() | unions()
+    nested = st.recursive(
+        flat,
+        lambda parts: parts.map(arrays) | parts.map(maps) | parts.map(optionals) | records(parts),
+        max_leaves=6,
+    )
+    return leaves() | flat | nested
+
+
+def contracts() -> st.SearchStrategy[Case]:
+    """Records, as contracts are, every named type under a name of its own."""
+    return records(types()).map(lambda case: Case(with_names(case.schema, count(1)), case.values))
+
+
+def with_names(schema: Any, numbers: Any) -> Any:
+    match schema:
+        case list():
+            return [with_names(branch, numbers) for branch in schema]
+        case dict():
+            named = {"name": f"{schema['name']}{next(numbers)}"} if "name" in schema and "type" in schema else {}
+            if schema.get("name", "").startswith("f"):  # a field
+                named = {}
+            return {key: with_names(part, numbers) for key, part in schema.items()} | named
+    return schema
+
+
+def mentions(schema: Any, *words: str) -> bool:
+    return any(f'"{word}"' in json.dumps(schema) for word in words)

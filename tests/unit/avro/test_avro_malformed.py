@@ -1,0 +1,178 @@
+"""Frames that lie: each row is refused under its name, at once, and nothing else is ever raised."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from avro_support import model_of, record
+
+from streams.avro import wire
+from streams.avro.codec import Codec
+from streams.errors import DecodeError
+
+NODE = record(("next", ["null", "Node"]), name="Node")
+TREE = record(("children", {"type": "array", "items": "Tree"}), name="Tree")
+ENUM = {"type": "enum", "name": "E", "symbols": ["A", "B"]}
+EMPTY = record(name="Empty")
+STRINGS = {"type": "array", "items": "string"}
+LONGS_BY_KEY = {"type": "map", "values": "long"}
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
+FIXED_DECIMAL = {"type": "fixed", "name": "D", "size": 4, "logicalType": "decimal", "precision": 4}
+
+
+def of(kind: Any) -> Any:
+    return record(("a", kind))
+
+
+def array(item: Any) -> Any:
+    return {"type": "array", "items": item}
+
+
+def varint(raw: int) -> bytes:
+    out = b""
+    while raw > 127:
+        out, raw = out + bytes((raw & 127 | 128,)), raw >> 7
+    return out + bytes((raw,))
+
+
+def long(number: int) -> bytes:
+    return varint((number << 1 ^ number >> 63) & (1 << 64) - 1)
+
+
+MALFORMED: list[tuple[str, Any, bytes, str]] = [
+    ("varint of 41 bytes", of("long"), b"\x80" * 40 + b"\1", "varint"),
+    ("varint of 11 bytes", of("long"), b"\xff" * 10 + b"\1", "varint"),
+    ("varint beyond 64 bits", of("long"), b"\xff" * 9 + b"\2", "varint"),
+    ("varint padded to two bytes", of("long"), b"\x81\0", "varint"),
+    ("varint padded to five bytes", of("long"), b"\x81\x80\x80\x80\0", "varint"),
+    ("length beyond 64 bits", of("string"), b"\xff" * 9 + b"\2", "varint"),
+    ("int of 33 bits", of("int"), long(1 << 31), "int-range"),
+    ("int of 40 bits", of("int"), long(1 << 40), "int-range"),
+    ("negative int of 33 bits", of("int"), long(-(1 << 31) - 1), "int-range"),
+    ("no byte where an int is due", of("int"), b"", "truncated"),
+    ("varint that ends early", of("long"), b"\x80", "truncated"),
+    ("long varint that ends early", of("long"), b"\xff\xff\xff", "truncated"),
+    ("no byte where a boolean is due", of("boolean"), b"", "truncated"),
+    ("half a double", of("double"), b"\0\0\0\0", "truncated"),
+    ("half a float", of("float"), b"\0\0", "truncated"),
+    ("fixed that ends early", of({"type": "fixed", "name": "F", "size": 4}), b"\0\0", "truncated"),
+    ("negative length of a string", of("string"), long(-1), "negative-length"),
+    ("negative length of bytes", of("bytes"), long(-(1 << 63)), "negative-length"),
+    ("length beyond the end", of("string"), long(5) + b"abc", "truncated"),
+    ("length of 2^62", of("bytes"), long(1 << 62) + b"abc", "truncated"),
+    ("enum index -1", of(ENUM), long(-1), "enum"),
+    ("enum index behind the last", of(ENUM), long(2), "enum"),
+    ("enum index of 2^40", of(ENUM), long(1 << 40), "enum"),
+    ("union index -1", of(["null", "int"]), long(-1), "union"),
+    ("union index behind the last", of(["null", "int"]), long(2), "union"),
+    ("20 million nulls", of(array("null")), long(20_000_000) + b"\0", "block-count"),
+    ("20 million empty records", of(array(EMPTY)), long(20_000_000) + b"\0", "block-count"),
+    ("many blocks of nulls", of(array("null")), long(99_999) * 3 + b"\0", "block-count"),
+    ("nulls in nested arrays", of(array(array("null"))), long(9) + (long(90_000) + b"\0") * 9 + b"\0", "block-count"),
+    ("more items than bytes", of(STRINGS), long(1_000) + b"\0\0\0", "block-count"),
+    ("more doubles than bytes", of(array("double")), long(3) + b"\0" * 17, "block-count"),
+    ("count of INT64_MIN", of(STRINGS), long(-(1 << 63)) + long(0) + b"\0", "block-count"),
+    ("wrong size of a block", of(STRINGS), long(-1) + long(3) + b"\2x\0", "block-size"),
+    ("size of a block beyond the end", of(STRINGS), long(-1) + long(99) + b"\2x\0", "block-size"),
+    ("negative size of a block", of(STRINGS), long(-1) + long(-2) + b"\2x\0", "block-size"),
+    ("array without an end", of(STRINGS), long(1) + b"\2x", "truncated"),
+    ("recursion of 65 levels", NODE, b"\2" * 65 + b"\0", "depth"),
+    ("recursion of 5,000 levels", NODE, b"\2" * 5_000 + b"\0", "depth"),
+    ("recursion in arrays", TREE, b"\2" * 5_000 + b"\0" * 5_001, "depth"),
+    ("decimal of 400 KB", of(DECIMAL), long(400_000) + b"\x11" * 400_000, "decimal"),
+    ("decimal beyond its precision", of(DECIMAL), long(2) + b"\x27\x10", "decimal"),
+    ("fixed decimal beyond its precision", of(FIXED_DECIMAL), b"\0\0\x27\x10", "decimal"),
+    ("date beyond the year 9999", of({"type": "int", "logicalType": "date"}), long(3_000_000), "value"),
+    ("time of 25 hours", of({"type": "int", "logicalType": "time-millis"}), long(90_000_000), "value"),
+    ("time before midnight", of({"type": "long", "logicalType": "time-micros"}), long(-1), "value"),
+    ("timestamp of 2^63", of({"type": "long", "logicalType": "timestamp-millis"}), long((1 << 63) - 1), "value"),
+    ("timestamp of -2^63", of({"type": "long", "logicalType": "timestamp-micros"}), long(-(1 << 63)), "value"),
+    ("uuid of nonsense", of({"type": "string", "logicalType": "uuid"}), long(3) + b"abc", "value"),
+    ("uuid in capitals", of({"type": "string", "logicalType": "uuid"}), long(36) + b"A" * 8 + (b"-" + b"A" * 4) * 3 + b"-" + b"A" * 12, "value"),
+    ("invalid UTF-8", of("string"), long(2) + b"\xc3\x28", "utf-8"),
+    ("lone surrogate", of("string"), long(3) + b"\xed\xa0\x80", "utf-8"),
+    ("invalid UTF-8 in a key", of(LONGS_BY_KEY), long(1) + long(1) + b"\xff\0\0", "utf-8"),
+    ("boolean 7", of("boolean"), b"\7", "boolean"),
+    ("boolean 255", of("boolean"), b"\xff", "boolean"),
+    ("a byte behind the value", of("int"), b"\2\0", "trailing-bytes"),
+    ("a byte behind an empty record", EMPTY, b"\0", "trailing-bytes"),
+    ("duplicate key", of(LONGS_BY_KEY), long(2) + b"\2k\2\2k\4\0", "duplicate-key"),
+    ("duplicate key in two blocks", of(LONGS_BY_KEY), (long(1) + b"\2k\2") * 2 + b"\0", "duplicate-key"),
+]  # fmt: skip
+SLOWEST = 0.05
+
+
+READ = [pytest.param(*row[1:], id=row[0]) for row in MALFORMED]
+DROPPED = [row for row in READ if row.values[-1] not in ("decimal", "value")]  # what is not read is not converted
+
+
+@pytest.mark.parametrize(("schema", "body", "kind"), READ)
+def test_a_malformed_frame_is_refused_by_name_and_at_once(schema: Any, body: bytes, kind: str) -> None:
+    model = model_of(schema)
+    codec = Codec(model, 7)
+
+    assert refusal(codec, wire.header(7) + body) == kind
+
+
+@pytest.mark.parametrize(("schema", "body", "kind"), DROPPED)
+def test_a_malformed_field_is_refused_even_where_the_reader_drops_it(schema: Any, body: bytes, kind: str) -> None:
+    codec = Codec(model_of(record(name=schema["name"])))
+    codec.learn(7, json.dumps(schema))
+
+    assert refusal(codec, wire.header(7) + body) == kind
+
+
+def refusal(codec: Codec[Any], frame: bytes) -> str:
+    started = time.perf_counter()
+    with pytest.raises(DecodeError) as refused:
+        codec.decode([frame])
+    assert time.perf_counter() - started < SLOWEST
+    return refused.value.kind
+
+
+def test_every_truncation_and_extension_of_a_frame_is_refused() -> None:
+    point = record(("x", "double"), ("y", ["null", "long"]), name="Point")
+    schema = record(
+        ("s", "string"), ("a", array(point)), ("m", LONGS_BY_KEY), ("e", ENUM), ("d", DECIMAL), ("b", "boolean")
+    )
+    model = model_of(schema)
+    codec = Codec(model, 7)
+    points = ({"x": 1.5, "y": 1 << 50}, {"x": -1.5, "y": None})
+    frame = codec.encode([model(s="text", a=points, m={"k": -1}, e="B", d="12.34", b=True)])[0]
+
+    for cut in range(len(frame)):
+        with pytest.raises(DecodeError):
+            codec.decode([frame[:cut]])
+    with pytest.raises(DecodeError):
+        codec.decode([frame + b"\0"])
+    assert len(codec.decode([frame])) == 1
+
+
+def test_the_deepest_recursion_that_is_allowed_is_read_and_written() -> None:
+    codec = Codec(model_of(NODE), 7)
+    frame = wire.header(7) + b"\2" * 64 + b"\0"
+
+    assert codec.encode(codec.decode([frame])) == [frame]
+
+
+def test_blocks_with_their_size_and_many_blocks_are_read() -> None:
+    codec = Codec(model_of(of(STRINGS)), 7)
+    sized = long(-2) + long(4) + b"\2x\2y" + long(1) + b"\2z" + b"\0"
+
+    assert codec.decode([wire.header(7) + sized])[0].a == ("x", "y", "z")
+
+
+def test_up_to_100000_items_without_bytes_are_read() -> None:
+    codec = Codec(model_of(of(array("null"))), 7)
+    frame = wire.header(7) + long(100_000) + b"\0"
+
+    assert codec.decode([frame])[0].a == (None,) * 100_000
+    assert len(codec.decode([frame, frame])) == 2
+
+
+def test_a_defect_is_told_with_its_place() -> None:
+    codec = Codec(model_of(of(STRINGS)), 7)
+
+    with pytest.raises(DecodeError, match=r"^utf-8: shop.Event/a/items: .*invalid"):
+        codec.decode([wire.header(7) + long(1) + b"\2\xff\0"])
