@@ -1,7 +1,8 @@
 """The committed state of one task on LMDB: rows and positions move in one atomic write (INV-3).
 
 One environment per task, one handle per path, no fsync: a killed process loses nothing (the page cache survives it);
-after a machine that went down uncleanly the environment is wiped and restored from the changelogs.
+after a machine that went down uncleanly the environment is wiped and restored from the changelogs. So it is after a
+long rest: a changelog forgets its tombstones, and rows deleted meanwhile by another owner would come back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import structlog
 from streams.errors import IncompatibleError, StreamsError
 
 FORMAT_VERSION = 1
+MOST_REST = 12 * 3600.0  # seconds; half of Kafka's default delete.retention.ms
 Rows = Iterable[tuple[bytes, bytes | None]]
 
 _FIRST_MAP_SIZE = 16 << 20
@@ -28,6 +31,8 @@ _MAX_KEY = 511 - 1  # LMDB's limit less our tag
 _PLAIN, _HASHED = b"k", b"h"
 _KEY_LENGTH = struct.Struct(">I")
 _META, _POSITIONS = b"\x00meta", b"\x00positions"
+
+_UNREADABLE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
 
 _log = structlog.get_logger(__name__)
 
@@ -48,9 +53,15 @@ class Backend:
         self._path = path
         self._names = sorted(names)
         self._boot_id = boot_id or _boot_id()
+        self._positions: dict[str, int] = {}
+        self._reader: lmdb.Transaction
+        rest = self._rest()
         self._open()
-        if not self._usable():
+        unusable = self._unusable(rest)
+        if unusable:
+            _log.warning("state wiped", reason=unusable, path=str(self._path))
             self.wipe()
+        self._put_meta(clean=False)
 
     def get(self, name: str, key: bytes) -> bytes | None:
         """Return the committed value of a key."""
@@ -72,24 +83,16 @@ class Backend:
             StreamsError: the disk is full or fails; nothing was applied.
         """
         materialised = {name: list(rows) for name, rows in changes.items()}
-        while True:
-            try:
-                self._write_once(materialised, positions)
-            except lmdb.MapFullError:
-                self._env.set_mapsize(self._env.info()["map_size"] * 2)
-            except lmdb.Error as error:
-                raise StreamsError(
-                    f"the state could not be written: {error}",
-                    where=str(self._path),
-                    fix="free disk space or mend the disk; what is committed in Kafka is restored at the next start",
-                ) from error
-            else:
-                return
+        after = {**self._positions, **positions}
+        self._transact(lambda transaction: self._put(transaction, materialised, after))
+        self._positions = after
+        self._reader.abort()
+        self._reader = self._env.begin()
 
     def wipe(self) -> None:
         """Drop everything; the task restores from its changelogs."""
         self._close_env()
-        shutil.rmtree(self._path, ignore_errors=True)
+        self._remove()
         self._open()
         self._put_meta(clean=False)
 
@@ -101,15 +104,12 @@ class Backend:
 
     def _open(self) -> None:
         try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._env = lmdb.open(
-                str(self._path),
-                map_size=_FIRST_MAP_SIZE,
-                max_dbs=len(self._names) + 1,
-                sync=False,
-                metasync=False,
-                mode=0o600,
-            )
+            try:
+                self._env = self._environment()
+            except _UNREADABLE as error:
+                _log.warning("state wiped", reason=str(error), path=str(self._path))
+                self._remove()
+                self._env = self._environment()
         except (OSError, lmdb.Error) as error:
             raise StreamsError(
                 f"the state cannot be opened: {error}",
@@ -120,11 +120,36 @@ class Backend:
         self._reader = self._env.begin()
         self._positions = {name: int(offset) for name, offset in self._load(_POSITIONS).items()}
 
+    def _environment(self) -> lmdb.Environment:
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = self._path / "data.mdb"
+        return lmdb.open(
+            str(self._path),
+            map_size=max(_FIRST_MAP_SIZE, 2 * data.stat().st_size if data.exists() else 0),
+            max_dbs=len(self._names) + 1,
+            sync=False,
+            metasync=False,
+            mode=0o600,
+        )
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _rest(self) -> float:
+        """Return the seconds since the state was last written; 0 where there is none."""
+        data = self._path / "data.mdb"
+        return time.time() - data.stat().st_mtime if data.exists() else 0.0
+
     def _close_env(self) -> None:
         self._reader.abort()
         self._env.close()
 
-    def _usable(self) -> bool:
+    def _unusable(self, rest: float) -> str | None:
+        """Say why the state cannot be trusted.
+
+        Raises:
+            IncompatibleError: it was written by a newer version of the toolkit.
+        """
         meta = self._load(_META)
         if meta.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:
             raise IncompatibleError(
@@ -134,10 +159,8 @@ class Backend:
             )
         unclean = bool(meta) and not meta["clean"]
         if unclean and meta["boot_id"] != self._boot_id:
-            _log.warning("state wiped", reason="the machine went down uncleanly", path=str(self._path))
-            return False
-        self._put_meta(clean=False)
-        return True
+            return "the machine went down uncleanly"
+        return f"it was not used for {rest / 3600:.0f} hours" if rest > MOST_REST else None
 
     def _load(self, key: bytes) -> dict[str, Any]:
         with self._env.begin() as transaction:
@@ -146,24 +169,47 @@ class Backend:
 
     def _put_meta(self, *, clean: bool) -> None:
         meta = {"format_version": FORMAT_VERSION, "clean": clean, "boot_id": self._boot_id}
-        with self._env.begin(write=True) as transaction:
-            transaction.put(_META, json.dumps(meta).encode())
+        self._transact(lambda transaction: transaction.put(_META, json.dumps(meta).encode()))
 
-    def _write_once(
-        self, changes: Mapping[str, list[tuple[bytes, bytes | None]]], positions: Mapping[str, int]
+    def _put(
+        self,
+        transaction: lmdb.Transaction,
+        changes: Mapping[str, list[tuple[bytes, bytes | None]]],
+        positions: Mapping[str, int],
     ) -> None:
-        after = {**self._positions, **positions}
-        with self._env.begin(write=True) as transaction:
-            for name, rows in changes.items():
-                database = self._databases[name]
-                for key, value in rows:
-                    if value is None:
-                        transaction.delete(_stored_key(key), db=database)
-                    else:
-                        transaction.put(_stored_key(key), _stored_value(key, value), db=database)
-            transaction.put(_POSITIONS, json.dumps(after).encode())
-        self._positions = after
-        self._reader.abort()
+        for name, rows in changes.items():
+            database = self._databases[name]
+            for key, value in rows:
+                if value is None:
+                    transaction.delete(_stored_key(key), db=database)
+                else:
+                    transaction.put(_stored_key(key), _stored_value(key, value), db=database)
+        transaction.put(_POSITIONS, json.dumps(positions).encode())
+
+    def _transact(self, work: Callable[[lmdb.Transaction], object]) -> None:
+        """Do one atomic write; a full map is made larger and the write is done again.
+
+        Raises:
+            StreamsError: the disk is full or fails; nothing was applied.
+        """
+        while True:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    work(transaction)
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                raise StreamsError(
+                    f"the state could not be written: {error}",
+                    where=str(self._path),
+                    fix="free disk space or mend the disk; what is committed in Kafka is restored at the next start",
+                ) from error
+            else:
+                return
+
+    def _grow(self) -> None:
+        self._reader.abort()  # no transaction may be open while the map moves
+        self._env.set_mapsize(self._env.info()["map_size"] * 2)
         self._reader = self._env.begin()
 
 
