@@ -54,7 +54,7 @@ class Backend:
         self._names = sorted(names)
         self._boot_id = boot_id or _boot_id()
         self._positions: dict[str, int] = {}
-        self._reader: lmdb.Transaction
+        self._reader: Any
         rest = self._rest()
         self._open()
         unusable = self._unusable(rest)
