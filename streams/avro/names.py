@@ -84,7 +84,7 @@ class Names:
         names = free(shorts, IMPORTED | KEYWORDS)
         self.classes = {fullname: names[name] for name, fullname in shorts.items()}
         self._no_field = IMPORTED | KEYWORDS | {*dir(AvroModel), *self.classes.values()}
-        self._no_member = KEYWORDS | {*dir(StrEnum)}
+        self._no_member = KEYWORDS | {*dir(StrEnum), "mro", "name", "value"}
 
     def fields(self, record: Record) -> dict[str, str]:
         """Return the attribute of each field."""

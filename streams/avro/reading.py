@@ -330,7 +330,8 @@ class Reading:
         for floats, run in groupby(writer.fields, lambda field: _stays_float(field, known)):
             fields = list(run)
             if floats:
-                names = self._read_floats([label(field.type) for field in fields])
+                with self.source.at(",".join(field.name for field in fields)):
+                    names = self._read_floats([label(field.type) for field in fields])
                 found.update(zip((field.name for field in fields), names, strict=True))
                 continue
             for field in fields:

@@ -255,7 +255,8 @@ class Writing:
             fields = list(run)
             found = [f"{content}[{attributes[field.name]!r}]" for field in fields]
             if floats:
-                pieces.append(self._write_floats([label(field.type) for field in fields], found))
+                with source.at(",".join(field.name for field in fields)):
+                    pieces.append(self._write_floats([label(field.type) for field in fields], found))
                 continue
             for field, expression in zip(fields, found, strict=True):
                 with source.at(field.name):

@@ -133,13 +133,13 @@ def evolved(schema: Any, draw: Any, compared: Counter[str]) -> Any:
             compared[change] += 1
             continue
         if change == "promoted":
-            field = {**field, "type": draw(st.sampled_from(PROMOTED[found]))}
+            new = {"type": draw(st.sampled_from(PROMOTED[found]))}
         elif change == "optional" and not isinstance(found, list):
-            field = {**field, "type": ["null", found], "default": None}
+            new = {"type": ["null", found], "default": None}
         else:
-            change = "kept"
+            change, new = "kept", {}
         compared[change] += 1
-        fields.append(field)
+        fields.append(field | new)
     if draw(st.booleans()):
         added = draw(st.sampled_from(sorted(DEFAULTS)))
         fields.append({"name": "added", "type": added, "default": DEFAULTS[added]})

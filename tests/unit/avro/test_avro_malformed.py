@@ -40,6 +40,7 @@ def long(number: int) -> bytes:
     return varint((number << 1 ^ number >> 63) & (1 << 64) - 1)
 
 
+CAPITALS = b"AAAAAAAA-AAAA-AAAA-AAAA-AAAAAAAAAAAA"
 MALFORMED: list[tuple[str, Any, bytes, str]] = [
     ("varint of 41 bytes", of("long"), b"\x80" * 40 + b"\1", "varint"),
     ("varint of 11 bytes", of("long"), b"\xff" * 10 + b"\1", "varint"),
@@ -89,7 +90,7 @@ MALFORMED: list[tuple[str, Any, bytes, str]] = [
     ("timestamp of 2^63", of({"type": "long", "logicalType": "timestamp-millis"}), long((1 << 63) - 1), "value"),
     ("timestamp of -2^63", of({"type": "long", "logicalType": "timestamp-micros"}), long(-(1 << 63)), "value"),
     ("uuid of nonsense", of({"type": "string", "logicalType": "uuid"}), long(3) + b"abc", "value"),
-    ("uuid in capitals", of({"type": "string", "logicalType": "uuid"}), long(36) + b"A" * 8 + (b"-" + b"A" * 4) * 3 + b"-" + b"A" * 12, "value"),
+    ("uuid in capitals", of({"type": "string", "logicalType": "uuid"}), long(36) + CAPITALS, "value"),
     ("invalid UTF-8", of("string"), long(2) + b"\xc3\x28", "utf-8"),
     ("lone surrogate", of("string"), long(3) + b"\xed\xa0\x80", "utf-8"),
     ("invalid UTF-8 in a key", of(LONGS_BY_KEY), long(1) + long(1) + b"\xff\0\0", "utf-8"),
