@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from streams.cli import cluster, group, topic, worker
+from streams.cli import cluster, group, schema, topic, worker
 from streams.errors import StreamsError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("up")(cluster.up)
 app.command("down")(cluster.down)
 app.command("status")(cluster.status)
 app.command("worker")(worker.worker)
+app.add_typer(schema.app, name="schema")
 app.add_typer(topic.app, name="topic")
 app.add_typer(group.app, name="group")
 
