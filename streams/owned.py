@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from streams.errors import RecordError
 from streams.record import RawRecord
 from streams.task import Task
@@ -28,11 +30,10 @@ class Owned:
         """Tell whether there is a record to step."""
         return bool(self.buffer) and self.ready and self.missing is None
 
-    def receive(self, record: RawRecord) -> None:
-        """Take a polled record, unless it was dealt with or buffered before."""
+    def receive(self, records: Sequence[RawRecord]) -> None:
+        """Take polled records of this partition in their order, without those dealt with or buffered before."""
         expected = self.buffer[-1].offset + 1 if self.buffer else self.done or 0
-        if record.offset >= expected:
-            self.buffer.append(record)
+        self.buffer += records if records[0].offset >= expected else [r for r in records if r.offset >= expected]
 
     def reach_end(self, offset: int) -> None:
         """Note that the partition ends here for now, perhaps behind a transaction marker."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +28,8 @@ _log = structlog.get_logger(__name__)
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
 REPORT_EVERY = 10.0  # seconds
+
+_PARTITION = attrgetter("partition")
 
 
 class Input(Protocol):
@@ -190,10 +194,11 @@ class Worker:
         if self._redo is not None:
             error, self._redo = self._redo, None
             raise error
-        for record in polled.records:
-            owned = self._owned.get(record.origin)
+        for _, run in groupby(polled.records, _PARTITION):  # the group reads one topic
+            records = list(run)
+            owned = self._owned.get(records[0].origin)
             if owned is not None and owned.ready:
-                owned.receive(record)
+                owned.receive(records)
         for partition, end in polled.ends.items():
             if partition in self._owned:
                 self._owned[partition].reach_end(end)
