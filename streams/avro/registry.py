@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from weakref import finalize
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -46,6 +47,7 @@ class Registry:
             self._client = SchemaRegistryClient({"url": url, "timeout": timeout, **RETRIES, **(config or {})})
         except (ValueError, TypeError) as error:
             raise UsageError(self._clean(error), where=f"schema registry {self._shown}") from None
+        self.close = finalize(self, self._client.close)  # connections end with the object, or with `close()`
 
     def lookup(self, subject: str, text: str) -> int:
         """Return the id of a schema that is registered under the subject.
