@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from streams import App
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
 from streams.errors import UnknownSchemaError
@@ -49,3 +50,9 @@ class TopicReader:
                 return codec.decode(frames)
             except UnknownSchemaError as unknown:
                 codec.learn(unknown.schema_id, self._registry.schema(unknown.schema_id))
+
+
+def dead_letters(reader: TopicReader, app: App) -> int:
+    """Count the records that the processors of an app refused."""
+    topics = [processor.dead_letter_topic for processor in app.processors.values()]
+    return sum(len(batch) for topic in topics for batch in reader.raw(topic))

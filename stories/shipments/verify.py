@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from stories.expected import Shipments, canonical
-from stories.read import TopicReader
+from stories.read import TopicReader, dead_letters
 from stories.shipments.app import (
     app,
     customer_notices,
@@ -26,7 +26,7 @@ def verify(expected: Shipments, reader: TopicReader) -> Verdict:
     topics = {topic.name: _records(reader, topic) for topic in outputs}
     tables = {store.topic or store.name: _rows(reader, store) for store in (shipments, weights)}
     refused = Counter(record.value or b"" for batch in reader.raw(f"{app.name}.load.dlq") for record in batch)
-    dead = sum(len(batch) for p in app.processors.values() for batch in reader.raw(p.dead_letter_topic))
+    dead = dead_letters(reader, app)
     differences = [compare(expected.topics[name], records) for name, records in topics.items()]
     differences += [compare_rows(expected.tables[name], rows) for name, rows in tables.items()]
     differences += [compare(expected.refused, refused), Difference(lost=dead)]
@@ -38,6 +38,7 @@ def verify(expected: Shipments, reader: TopicReader) -> Verdict:
         "delivery_orders": topics[delivery_orders.name].total(),
         "destinations": len(tables["shipments.destination-weights"]),
         "refused_lines": refused.total(),
+        "dead_letters": dead,
     }
     return Verdict(figures, sum(differences, Difference()))
 
