@@ -65,7 +65,7 @@ class Backend:
 
     def get(self, name: str, key: bytes) -> bytes | None:
         """Return the committed value of a key."""
-        stored = self._reader.get(_stored_key(key), db=self._databases[name])
+        stored: bytes | None = self._reader.get(_stored_key(key), db=self._databases[name])
         if stored is None or len(key) <= _MAX_KEY:
             return stored
         length = _KEY_LENGTH.unpack_from(stored)[0]
