@@ -1,6 +1,7 @@
 """One supervisor, many workers: a process for each processor and slot, from a fork server that imported the app.
 
-A worker that dies by a signal or ends with exit 1 or 5 is started again, with backoff. Any other failure is one that a
+A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff. Any other
+failure is one that a
 restart does not mend: the supervisor drains the others and ends with the same code.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -29,8 +29,10 @@ from streams.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-RESTARTED = frozenset({EXIT_FAILED, FencedError.exit_code})
+DRAINED = 128 + signal.SIGTERM
+RESTARTED = frozenset({EXIT_FAILED, FencedError.exit_code, DRAINED})  # only the supervisor's own signal ends them all
 FIRST_BACKOFF, MOST_BACKOFF = 0.5, 30.0  # seconds; the first restart is at once
+MOST_DOUBLINGS = 10
 STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again
 GRACE = 30.0  # seconds for draining
 PARENT_CHECK = 1.0
@@ -88,6 +90,12 @@ class Supervisor:
         """Return the process ids of the workers that run."""
         return [seat.process.pid for seat in self._seats if seat.process is not None and seat.process.pid is not None]
 
+    def kill(self) -> None:
+        """End every worker that still runs, at once."""
+        for seat in self._seats:
+            if seat.process is not None:
+                seat.process.kill()
+
     def stop(self, grace: float = GRACE) -> None:
         """Have every worker drain; kill what has not ended after `grace` seconds."""
         processes = [seat.process for seat in self._seats if seat.process is not None]
@@ -116,7 +124,8 @@ class Supervisor:
             self.failed = self.failed or code or EXIT_FAILED
             return
         seat.deaths = 1 if now - seat.started > STEADY_AFTER else seat.deaths + 1
-        backoff = 0.0 if seat.deaths == 1 else min(MOST_BACKOFF, FIRST_BACKOFF * 2 ** (seat.deaths - 2))
+        doublings = min(seat.deaths - 2, MOST_DOUBLINGS)
+        backoff = 0.0 if seat.deaths == 1 else min(MOST_BACKOFF, FIRST_BACKOFF * 2**doublings)
         seat.start_at = now + backoff
         self.restarts += 1
         _log.warning("worker ended, starting it again", processor=seat.processor, exit=code, backoff=backoff)
@@ -132,8 +141,7 @@ def supervise(supervisor: Supervisor) -> int:
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
-            for pid in supervisor.pids():
-                os.kill(pid, signal.SIGKILL)
+            supervisor.kill()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
@@ -179,4 +187,4 @@ def _work(target: str, name: str, settings: dict[str, Any]) -> None:
     except Exception:  # noqa: BLE001 - the boundary of the process: log it, end with a code
         _log.exception("worker failed")
         sys.exit(EXIT_FAILED)
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(DRAINED)
