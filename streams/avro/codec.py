@@ -13,7 +13,7 @@ from streams.avro.model import Models, models_of, schema_of
 from streams.avro.reading import Reading
 from streams.avro.schema import Schema
 from streams.avro.writing import Writing
-from streams.errors import DecodeError, EncodeError, StreamsError, UnknownSchemaError, UsageError
+from streams.errors import DecodeError, EncodeError, UnknownSchemaError, UsageError
 
 V = TypeVar("V")
 
@@ -45,7 +45,7 @@ class Codec(Generic[V]):
         self._plans: dict[int, Plan] = {}
         self._encode = _encoder(self.schema, self._models, schema_id)
         if schema_id is not None:
-            self.learn(schema_id, self.schema.text)
+            self._plans[schema_id] = decoder(schema_id, self.schema, self.schema, self._models)
 
     def learn(self, schema_id: int, schema_text: str) -> None:
         """Compile the plan for frames of this id, written with this schema.
@@ -55,7 +55,7 @@ class Codec(Generic[V]):
         """
         try:
             self._plans[schema_id] = decoder(schema_id, Schema(schema_text), self.schema, self._models)
-        except StreamsError as error:
+        except Exception as error:  # noqa: BLE001 (whatever a foreign schema leads to is a fault of its records)
             self._plans[schema_id] = _refusal("schema-invalid", str(error))
 
     def refuse(self, schema_id: int, reason: str) -> None:
@@ -77,7 +77,7 @@ class Codec(Generic[V]):
             plan = self._plans.get(schema_id)
             if plan is None:
                 raise UnknownSchemaError(schema_id)
-            plan(frames, values)
+            plan(frames[len(values) :] if values else frames, values)
         return values
 
     def encode(self, values: Sequence[V]) -> list[bytes]:

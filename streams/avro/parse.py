@@ -27,6 +27,7 @@ from streams.avro.nodes import (
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 10_000
+MAX_BRANCHES: Final = 256
 MAX_FIXED: Final = 1_000_000
 MAX_PRECISION: Final = 1_000
 
@@ -119,8 +120,8 @@ class Parser:
         return self.named[fullname]
 
     def _union(self, raw: list[Any], pointer: str, namespace: str, depth: int) -> Node:
-        if not raw:
-            raise Refused("a union needs branches", pointer)
+        if not 1 <= len(raw) <= MAX_BRANCHES:
+            raise Refused(f"a union has from 1 to {MAX_BRANCHES} branches", pointer)
         branches = tuple(
             self._node(branch, f"{pointer}/{index}", namespace, depth + 1) for index, branch in enumerate(raw)
         )
@@ -159,10 +160,11 @@ class Parser:
             raise Refused("a record needs a list of fields", f"{pointer}/fields")
         for index, field in enumerate(fields):
             record.fields.append(self._field(field, f"{pointer}/fields/{index}", inner, depth))
-        names = [field.name for field in record.fields]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise Refused(f"a second field {name!r}", f"{pointer}/fields/{index}/name")
+        seen: set[str] = set()
+        for index, field in enumerate(record.fields):
+            if field.name in seen:
+                raise Refused(f"a second field {field.name!r}", f"{pointer}/fields/{index}/name")
+            seen.add(field.name)
         return record
 
     def _field(self, raw: Any, pointer: str, namespace: str, depth: int) -> Field:

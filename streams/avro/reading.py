@@ -34,11 +34,12 @@ from streams.avro.nodes import (
     label,
     parts,
 )
-from streams.avro.resolution import choose, is_float, matches, referenced_twice, smallest, writer_field
+from streams.avro.resolution import choose, is_float, matches, nodes_of, referenced_twice, smallest, writer_field
 from streams.avro.source import FLOATS, MAX_NESTING, MAX_RECURSION, Source
 from streams.avro.wire import HEADER_SIZE
 from streams.errors import DecodeError
 
+SHORT: Final = 64  # indexes below it are one byte
 MAX_EMPTY_ITEMS: Final = 100_000  # items without bytes in one frame: null, or a record of nothing
 FLOAT_MILLIS: Final = 4_000_000_000_000  # milliseconds up to the year 2096 are exact in a double of seconds
 
@@ -61,6 +62,9 @@ SHARED: Final = {
     "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
     "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
     "timedelta": timedelta,
+    "STEPS": values.STEPS,
+    "read_block": values.read_block,
+    "read_length": values.read_length,
     "varint": values.read_varint,
 }
 
@@ -74,6 +78,7 @@ class Reading:
         self._models = models
         self._shared = referenced_twice(writer)
         self._sizes: dict[int, int] = {}
+        self._empty = ", empty" if any(self._is_empty_array(node) for node in nodes_of(writer)) else ""
         self._functions: dict[tuple[int, int], str] = {}
         self._pending: list[Callable[[], None]] = []
         self._depth = "1"
@@ -83,16 +88,21 @@ class Reading:
             self._pending.pop()()
 
     def compile(self) -> Decode:
-        """Return `decode(frames, out)`: appends values, stops at the first frame of another schema id."""
+        """Return `decode(frames, values)`: appends values, stops at the first frame of another schema id."""
         return self.source.compile("decode")
+
+    def _is_empty_array(self, node: Node) -> bool:
+        """Tell whether an array's items may take no bytes, so that only a budget bounds their number."""
+        return isinstance(node, Array) and not smallest(node.items, self._sizes)
 
     def _entry(self, writer: Node, reader: Node) -> None:
         source = self.source
         with source.block("def decode(frames, out):"):
             source.add("add = out.append")
-            with source.block("for index in range(len(out), len(frames)):"):
-                source.add("f = frames[index]", f"if f[:{HEADER_SIZE}] != HEADER: return")
-                source.add(f"i = {HEADER_SIZE}; end = len(f); empty = [{MAX_EMPTY_ITEMS}]")
+            with source.block("for f in frames:"):
+                source.add(f"if f[:{HEADER_SIZE}] != HEADER: return", f"i = {HEADER_SIZE}; end = len(f)")
+                if self._empty:
+                    source.add(f"empty = [{MAX_EMPTY_ITEMS}]")
                 value = self._read(writer, reader, root=True)
                 source.add("if i != end: raise DecodeError('truncated' if i > end else 'trailing-bytes')")
                 source.add(f"add({value})")
@@ -154,14 +164,14 @@ class Reading:
             path, name = self.source.path, self._functions[key]
             self._pending.append(lambda: self._function(name, path, writer, reader))
         value = self.source.local()
-        self.source.add(f"{value}, i = {self._functions[key]}(f, i, end, {self._depth}, empty)")
+        self.source.add(f"{value}, i = {self._functions[key]}(f, i, end, {self._depth}{self._empty})")
         return value
 
     def _function(self, name: str, path: str, writer: Node, reader: Node | None) -> None:
         source = self.source
         source.nesting, source.path = 0, path
         self._depth = "depth + 1"
-        with source.block(f"def {name}(f, i, end, depth, empty):"):
+        with source.block(f"def {name}(f, i, end, depth{self._empty}):"):
             source.add(f"if depth > {MAX_RECURSION}: raise DecodeError('depth', 'over {MAX_RECURSION} levels')")
             source.add(f"return {self._inline(writer, reader)}, i")
 
@@ -175,10 +185,19 @@ class Reading:
 
     def _bytes(self) -> str:
         """Emit the reading of a length and the bytes behind it; return the expression of the bytes."""
-        size = self._varint()
-        self.source.add(f"if {size} & 1: raise DecodeError('negative-length')")
-        self.source.add(f"s = i; i += {size} >> 1")
+        self.source.add("n = STEPS[f[i]]", "if n: s = i + 1; i += n", "else: s, i = read_length(f, i)")
         return "f[s:i]"
+
+    def _index(self, size: int) -> str:
+        """Emit the reading of an enum's or union's index, still raw; return its name.
+
+        Up to 64 choices take one byte: a longer form is none of them.
+        """
+        if size > SHORT:
+            return self._varint()
+        raw = self.source.local()
+        self.source.add(f"{raw} = f[i]; i += 1")
+        return raw
 
     def _assign(self, expression: str) -> str:
         value = self.source.local()
@@ -265,7 +284,7 @@ class Reading:
         return self._assign("f[s:i]")
 
     def _read_enum(self, writer: Enum, reader: Enum | None) -> str:
-        raw = self._varint()
+        raw = self._index(len(writer.symbols))
         if reader is None:
             last = 2 * len(writer.symbols) - 2
             self.source.add(f"if {raw} & 1 or {raw} > {last}: raise DecodeError('enum')")
@@ -281,7 +300,7 @@ class Reading:
 
     def _read_union(self, writer: Union, reader: Node | None) -> str:
         source = self.source
-        raw, value = self._varint(), source.local()
+        raw, value = self._index(len(writer.branches)), source.local()
         for index, branch in enumerate(writer.branches):
             with source.block(f"{'el' * (index > 0)}if {raw} == {2 * index}:"), source.at(str(index)):
                 source.add(f"{value} = {self._read(branch, reader)}")
@@ -289,7 +308,7 @@ class Reading:
         return value
 
     def _blocks(self, items: int) -> _Blocks:
-        return _Blocks(self.source, self._varint, items)
+        return _Blocks(self.source, items)
 
     def _read_array(self, writer: Array, reader: Array | None) -> str:
         source = self.source
@@ -366,22 +385,18 @@ class Reading:
 class _Blocks:
     """The loops around the items of an array or map: blocks until an empty one, items within a block."""
 
-    def __init__(self, source: Source, varint: Callable[[], str], size: int) -> None:
-        self._source, self._varint, self._size = source, varint, size
+    def __init__(self, source: Source, size: int) -> None:
+        self._source, self._size = source, size
 
     def __enter__(self) -> None:
         source = self._source
         self._nesting = source.nesting
         source.add("while True:")
         source.nesting += 1
-        number = self._varint()
-        self._stop = source.local()
-        source.add(f"if not {number}: break", f"{self._stop} = 0")
-        with source.block(f"if {number} & 1:"):  # a negative count: the size of the block in bytes follows
-            size = self._varint()
-            source.add(f"{number} += 1", f"{self._stop} = i + ({size} >> 1)")
-            source.add(f"if {size} & 1 or {self._stop} > end: raise DecodeError('block-size')")
-        source.add(f"{number} >>= 1")
+        number, self._stop = source.local(), source.local()
+        source.add(f"{number} = STEPS[f[i]]; {self._stop} = 0", f"if {number}: i += 1; {number} -= 1")
+        source.add(f"else: {number}, i, {self._stop} = read_block(f, i)")
+        source.add(f"if not {number}: break")
         if self._size:
             source.add(f"if {number} > (end - i) // {self._size}: raise DecodeError('block-count')")
         else:

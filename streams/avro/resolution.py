@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from streams.avro.nodes import (
@@ -107,16 +108,20 @@ def is_float(node: Node) -> bool:
     return isinstance(node, Primitive) and node.kind in ("float", "double")
 
 
-def referenced_twice(root: Node) -> frozenset[int]:
-    """Return the ids of records that occur more than once: generated code makes each a function, never expands it."""
-    seen: set[int] = {id(root)}
-    twice: set[int] = set()
+def nodes_of(root: Node) -> list[Node]:
+    """Return every type that a type is made of, itself included, each once."""
+    found: dict[int, Node] = {id(root): root}
     pending = [root]
     while pending:
         for part in parts(pending.pop()):
-            if id(part) not in seen:
-                seen.add(id(part))
+            if id(part) not in found:
+                found[id(part)] = part
                 pending.append(part)
-            elif isinstance(part, Record):
-                twice.add(id(part))
-    return frozenset(twice)
+    return list(found.values())
+
+
+def referenced_twice(root: Node) -> frozenset[int]:
+    """Return the ids of records that occur more than once: generated code makes each a function, never expands it."""
+    references = Counter(id(part) for node in nodes_of(root) for part in parts(node) if isinstance(part, Record))
+    references[id(root)] += 1
+    return frozenset(node for node, number in references.items() if number > 1)

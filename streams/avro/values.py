@@ -18,6 +18,8 @@ DAY_MICROS: Final = 86_400_000_000
 MAX_VARINT: Final = 10
 VARINTS: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))  # noqa: PLR2004
 _CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
+# For a one-byte length that is not negative: the bytes that it and its content take; 0 tells any other byte.
+STEPS: Final = tuple(0 if raw & 1 or raw > 127 else 1 + (raw >> 1) for raw in range(256))  # noqa: PLR2004
 COUNTS: Final = VARINTS[::2]  # the zigzag form of lengths and counts below 8,192
 
 
@@ -48,6 +50,30 @@ def _read_long_varint(frame: bytes, at: int) -> tuple[int, int]:
     if at + MAX_VARINT > len(frame):
         raise IndexError
     raise DecodeError("varint", f"longer than {MAX_VARINT} bytes")
+
+
+def read_length(frame: bytes, at: int) -> tuple[int, int]:
+    """Return where the content behind a length of any size begins and ends."""
+    raw = frame[at]
+    raw, at = read_varint(frame, at) if raw > 127 else (raw, at + 1)  # noqa: PLR2004
+    if raw & 1:
+        raise DecodeError("negative-length")
+    return at, at + (raw >> 1)
+
+
+def read_block(frame: bytes, at: int) -> tuple[int, int, int]:
+    """Return the number of items in a block, where they begin, and where they must end if the block says so, else 0.
+
+    A negative number of items is followed by the size of the block in bytes.
+    """
+    raw = frame[at]
+    raw, at = read_varint(frame, at) if raw > 127 else (raw, at + 1)  # noqa: PLR2004
+    if not raw & 1:
+        return raw >> 1, at, 0
+    start, stop = read_length(frame, at)
+    if stop > len(frame):
+        raise DecodeError("block-size", "beyond the end")
+    return (raw + 1) >> 1, start, stop
 
 
 def write_varint(raw: int) -> bytes:

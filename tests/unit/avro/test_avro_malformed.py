@@ -76,7 +76,7 @@ MALFORMED: list[tuple[str, Any, bytes, str]] = [
     ("count of INT64_MIN", of(STRINGS), long(-(1 << 63)) + long(0) + b"\0", "block-count"),
     ("wrong size of a block", of(STRINGS), long(-1) + long(3) + b"\2x\0", "block-size"),
     ("size of a block beyond the end", of(STRINGS), long(-1) + long(99) + b"\2x\0", "block-size"),
-    ("negative size of a block", of(STRINGS), long(-1) + long(-2) + b"\2x\0", "block-size"),
+    ("negative size of a block", of(STRINGS), long(-1) + long(-2) + b"\2x\0", "negative-length"),
     ("array without an end", of(STRINGS), long(1) + b"\2x", "truncated"),
     ("recursion of 65 levels", NODE, b"\2" * 65 + b"\0", "depth"),
     ("recursion of 5,000 levels", NODE, b"\2" * 5_000 + b"\0", "depth"),
