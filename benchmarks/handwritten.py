@@ -18,7 +18,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from meter import Meter
 
-BATCH = 2_000
+BATCH = 500  # 100 to 5,000 make no difference here
 WAIT = 0.02  # seconds; `consume` waits for a full batch or so long
 TIMEOUT = 10.0
 HEADER = 5  # bytes: 0 and the schema's id

@@ -170,6 +170,11 @@ def committed(admin: Admin, group: str, topic: str) -> dict[int, int]:
     return {tp.partition: at for tp, at in admin.committed(group).items() if tp.topic == topic}
 
 
+def written(admin: Admin, topic: str) -> int:
+    """Count the offsets that a topic has used, transaction markers included."""
+    return sum(held.end for held in _ranges(admin, topic).values())
+
+
 def _ranges(admin: Admin, topic: str) -> Mapping[TopicPartition, Any]:
     return admin.ranges(TopicPartition(topic, partition) for partition in range(PARTITIONS))
 

@@ -68,7 +68,7 @@ class Benchmark:
         """Return the settings of a contender, as it gets them."""
         clients = {"consumer": self._consumer("<slot>"), "producer": self._producer("<slot>")}
         if contender == HANDWRITTEN:
-            return {**clients, "commit_interval_ms": self._interval_ms(), "batch": "consume(2000, 0.02)"}
+            return {**clients, "commit_interval_ms": self._interval_ms(), "batch": "consume(500, 0.02)"}
         own = ("commit_records", "prefetch_records", "prefetch_bytes", "poll_records")
         return {**clients, "commit_interval_ms": self._interval_ms(), **{n: getattr(self.settings, n) for n in own}}
 
@@ -113,7 +113,10 @@ class Benchmark:
         found = harness.digest(self._admin, str(self.settings.bootstrap_servers), output, headline_id)
         self.compared += found.count
         if found != self.filled.expected or not found.count:
-            raise BenchmarkError(f"{output} holds {found}, it has to hold {self.filled.expected}")
+            refused = harness.written(self._admin, f"{group}.dlq")
+            raise BenchmarkError(
+                f"{output} holds {found}, it has to hold {self.filled.expected}; {refused:,} dead letters"
+            )
 
 
 def measure(benchmark: Benchmark, repetitions: int) -> dict[str, Any]:
