@@ -28,6 +28,8 @@ from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
+ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time every 10
+
 
 def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], bool]) -> None:
     """Run one processor in this process until `stopping` says so; then commit, close, and return.
@@ -82,7 +84,7 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
         poll_records=settings.poll_records,
         commit_interval=(processor.commit_every or settings.commit_interval).total_seconds(),
         commit_records=settings.commit_records,
-        stable_timeout=2 * budget,
+        stable_timeout=budget + ABORT_SCAN,
     )
     resources.callback(worker.close)
     resources.callback(consumer.close)

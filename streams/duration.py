@@ -23,7 +23,10 @@ def duration(written: str | timedelta) -> timedelta:
         match = _WRITTEN.fullmatch(written.strip())
         if match is None:
             raise UsageError(f"{written!r} is not a duration", fix='write a number and a unit: "100ms", "2s", "1m"')
-        read = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        try:
+            read = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        except OverflowError as error:
+            raise UsageError(f"{written!r} is too long for a duration", fix="write a shorter one") from error
     if read <= timedelta(0):
         raise UsageError(f"{written!r} is not a positive duration", fix='write for example "100ms"')
     return read

@@ -35,13 +35,19 @@ OTHER_VARIABLES = frozenset({"STREAMS_CACHE_DIR", "STREAMS_REALDATA"})
 
 OURS = {
     "bootstrap.servers": "set bootstrap_servers",
+    "metadata.broker.list": "set bootstrap_servers",
     "client.id": "it is made from app, processor and slot",
+    "allow.auto.create.topics": "`streams topic create` makes topics as they are declared",
+    "auto.commit.enable": "offsets are committed in the transaction",
+    "auto.offset.reset": "a new group begins at the beginning; an offset that is gone is an error",
+    "delivery.report.only.error": "the offsets of changelog records are learnt from the reports",
     "enable.auto.commit": "offsets are committed in the transaction",
     "enable.auto.offset.store": "offsets are committed in the transaction",
     "enable.idempotence": "it is always on",
     "enable.partition.eof": "lag is measured with it",
     "group.id": "it is <app>.<processor>",
     "group.instance.id": "it is kept in the slot's folder",
+    "heartbeat.interval.ms": "it follows session_timeout",
     "isolation.level": "only committed records are read",
     "partition.assignment.strategy": "it is cooperative-sticky",
     "group.protocol": "it is classic",
@@ -51,12 +57,15 @@ OURS = {
     "transaction.timeout.ms": "set transaction_timeout",
     "transactional.id": "it is kept in the slot's folder",
     "acks": "every record waits for all in-sync replicas",
+    "request.required.acks": "every record waits for all in-sync replicas",
 }
 
 
 def _read_duration(written: object) -> object:
+    if not isinstance(written, str | timedelta):
+        raise ValueError(f"{written!r} has no unit; write for example \"100ms\" or \"2s\"")  # noqa: TRY004 - pydantic's
     try:
-        return duration(written) if isinstance(written, str) else written
+        return duration(written)
     except UsageError as error:
         raise ValueError(f"{error.what}; {error.fix}") from error
 
@@ -104,7 +113,7 @@ class Settings(BaseSettings):
         """Take booleans and numbers as a TOML file writes them."""
         if not isinstance(given, dict):
             return given
-        return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in _flatten(given)}
+        return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in _flatten(given)}
 
     @field_validator("kafka")
     @classmethod
@@ -136,7 +145,7 @@ def load_settings(
         UsageError: one or more settings are unknown, wrong or contradict each other; the message lists all of them.
     """
     given = {name: value for name, value in (command_line or {}).items() if value is not None}
-    layers = (_environment(), _file(file), dict(code or {}))
+    layers = [_with_flat_names(layer) for layer in (_environment(), _file(file), dict(code or {}))]
 
     class Layered(Settings):
         @classmethod
@@ -179,23 +188,28 @@ def parse_properties(pairs: list[str]) -> dict[str, str]:
 
 def _environment() -> dict[str, Any]:
     """Read `STREAMS_…`; a name that nothing reads is a mistake, not a comment."""
-    found: dict[str, Any] = {}
-    passed: dict[str, str] = {}
-    for variable, value in os.environ.items():
-        if variable.startswith(PASS_THROUGH_PREFIX):
-            passed[variable.removeprefix(PASS_THROUGH_PREFIX).lower().replace("_", ".")] = value
-        elif variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
-            found[_setting_name(variable)] = value
+    ours = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    dotted = {name.replace("_", "."): name for name in librdkafka_properties()}  # a few names have underscores
+    passed = {
+        dotted.get(name := variable.removeprefix(PASS_THROUGH_PREFIX).lower().replace("_", "."), name): value
+        for variable, value in ours.items()
+        if variable.startswith(PASS_THROUGH_PREFIX)
+    }
+    found: dict[str, Any] = {
+        variable.removeprefix(PREFIX).lower(): value
+        for variable, value in ours.items()
+        if not variable.startswith(PASS_THROUGH_PREFIX) and variable not in OTHER_VARIABLES
+    }
+    unknown = [_unknown_variable(name) for name in sorted(found) if name not in Settings.model_fields]
+    if unknown:
+        raise UsageError("; ".join(unknown), fix="correct or unset them")
     return found | ({"kafka": passed} if passed else {})
 
 
-def _setting_name(variable: str) -> str:
-    name = variable.removeprefix(PREFIX).lower()
-    if name not in Settings.model_fields:
-        near = difflib.get_close_matches(name, Settings.model_fields, 1)
-        hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else f"see the list of settings in {FILE}'s reference"
-        raise UsageError(f"environment variable {variable} names no setting", fix=hint)
-    return name
+def _unknown_variable(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, 1)
+    hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+    return f"environment variable {PREFIX}{name.upper()} names no setting{hint}"
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -205,6 +219,12 @@ def _file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", fix="mend the file or remove it") from error
+
+
+def _with_flat_names(layer: dict[str, Any]) -> dict[str, Any]:
+    """Write property names in one way before layers are compared: a file may nest what the others do not."""
+    kafka = layer.get("kafka")
+    return {**layer, "kafka": dict(_flatten(kafka))} if isinstance(kafka, Mapping) else layer
 
 
 def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:

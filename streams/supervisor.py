@@ -1,7 +1,8 @@
 """One supervisor, many workers: a process for each processor and slot, from a fork server that imported the app.
 
-A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff. Any other
-failure is one that a restart does not mend: the supervisor drains the others and ends with the same code.
+A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff; so is one that
+ran before and no longer reaches Kafka. Any other failure is one that a restart does not mend: the supervisor drains the
+others and ends with the same code.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from streams.assembly import run_worker
-from streams.errors import EXIT_FAILED, FencedError, StreamsError
+from streams.errors import EXIT_FAILED, FencedError, StreamsError, UnreachableError
 from streams.load import load_app
 from streams.logs import configure_logs
 from streams.settings import Settings
@@ -119,7 +120,8 @@ class Supervisor:
     def _ended(self, seat: _Seat, process: BaseProcess, now: float) -> None:
         code = process.exitcode or 0
         seat.process = None
-        if code >= 0 and code not in RESTARTED:
+        ran = seat.deaths > 0 or now - seat.started > STEADY_AFTER
+        if code >= 0 and code not in RESTARTED and not (ran and code == UnreachableError.exit_code):
             self.failed = self.failed or code or EXIT_FAILED
             return
         seat.deaths = 1 if now - seat.started > STEADY_AFTER else seat.deaths + 1

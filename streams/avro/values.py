@@ -15,47 +15,44 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (local timestamps have no zone)
 EPOCH_DAY: Final = EPOCH.toordinal()
 DAY_MICROS: Final = 86_400_000_000
-MAX_VARINT: Final = 10
-VARINTS: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))  # noqa: PLR2004
+MORE: Final = 0x80  # of a varint's byte: another one follows
+MAX_VARINT: Final = 10  # bytes
+LATER_SHIFTS: Final = range(14, 7 * MAX_VARINT, 7)
+VARINTS: Final = tuple(bytes((n,)) if n < MORE else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))
 _CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
 # For a one-byte length that is not negative: the bytes that it and its content take; 0 tells any other byte.
-STEPS: Final = tuple(0 if raw & 1 or raw > 127 else 1 + (raw >> 1) for raw in range(256))  # noqa: PLR2004
+STEPS: Final = tuple(0 if raw & 1 or raw >= MORE else 1 + (raw >> 1) for raw in range(256))
 COUNTS: Final = VARINTS[::2]  # the zigzag form of lengths and counts below 8,192
 
 
 def read_varint(frame: bytes, at: int) -> tuple[int, int]:
     """Return the raw value of a varint of two bytes or more and the position behind it.
 
-    Unrolled up to three bytes, in which nearly all lengths fit. A number in more bytes than it needs is refused:
-    one value has one form, so what is accepted encodes to the same bytes again.
+    A number in more bytes than it needs is refused: one value has one form, so what is accepted encodes to the
+    same bytes again.
     """
-    second = frame[at + 1]
-    if second < 128:  # noqa: PLR2004
-        if second:
-            return frame[at] - 128 + (second << 7), at + 2
-        raise DecodeError("varint", "padded with a zero byte")
-    return _read_long_varint(frame, at)
-
-
-def _read_long_varint(frame: bytes, at: int) -> tuple[int, int]:
-    raw = shift = 0
-    for byte in frame[at : at + MAX_VARINT]:
-        if byte < 128:  # noqa: PLR2004
-            raw |= byte << shift
-            if not byte or raw >> 64:
-                raise DecodeError("varint", "padded with a zero byte or beyond 64 bits")
-            return raw, at + shift // 7 + 1
-        raw |= (byte & 127) << shift
-        shift += 7
-    if at + MAX_VARINT > len(frame):
-        raise IndexError
-    raise DecodeError("varint", f"longer than {MAX_VARINT} bytes")
+    last = frame[at + 1]
+    if 0 < last < MORE:
+        return frame[at] - MORE + (last << 7), at + 2
+    raw = frame[at] - MORE + (last - MORE << 7)
+    for shift in LATER_SHIFTS if last else ():
+        at += 1
+        last = frame[at + 1]
+        if last < MORE:
+            raw += last << shift
+            break
+        raw += last - MORE << shift
+    else:
+        raise DecodeError("varint", "padded with a zero byte" if not last else f"longer than {MAX_VARINT} bytes")
+    if not last or raw >> 64:
+        raise DecodeError("varint", "padded with a zero byte" if not last else "beyond 64 bits")
+    return raw, at + 2
 
 
 def read_length(frame: bytes, at: int) -> tuple[int, int]:
     """Return where the content behind a length of any size begins and ends."""
     raw = frame[at]
-    raw, at = read_varint(frame, at) if raw > 127 else (raw, at + 1)  # noqa: PLR2004
+    raw, at = read_varint(frame, at) if raw >= MORE else (raw, at + 1)
     if raw & 1:
         raise DecodeError("negative-length")
     return at, at + (raw >> 1)
@@ -67,7 +64,7 @@ def read_block(frame: bytes, at: int) -> tuple[int, int, int]:
     A negative number of items is followed by the size of the block in bytes.
     """
     raw = frame[at]
-    raw, at = read_varint(frame, at) if raw > 127 else (raw, at + 1)  # noqa: PLR2004
+    raw, at = read_varint(frame, at) if raw >= MORE else (raw, at + 1)
     if not raw & 1:
         return raw >> 1, at, 0
     start, stop = read_length(frame, at)
@@ -134,12 +131,6 @@ def write_time(moment: time) -> int:
 def read_local_timestamp(micros: int) -> datetime:
     """Return the moment without a zone, so many microseconds after 1970-01-01."""
     return NAIVE_EPOCH + timedelta(0, 0, micros)
-
-
-def micros_of(moment: datetime, epoch: datetime) -> int:
-    """Return the microseconds since the epoch; raise TypeError if only one of both has a time zone."""
-    since = moment - epoch
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def logical_value(logical: Logical, raw: Any) -> object:

@@ -29,10 +29,10 @@ SHARED: Final = {
     "epoch": values.EPOCH,
     "int32": values.int32,
     "int64": values.int64,
-    "micros_of": values.micros_of,
     "naive_epoch": values.NAIVE_EPOCH,
     "write_date": values.write_date,
     "write_time": values.write_time,
+    "write_varint": values.write_varint,
 }
 
 
@@ -159,10 +159,14 @@ class Writing:
         if name == "date":
             return self._assign(f"int32(write_date({value}))")
         if name.startswith("time-"):
-            micros = f"write_time({value})"
+            return self._assign(f"int64(write_time({value}){' // 1000' if name.endswith('millis') else ''})")
+        since = self._assign(f"{value} - {'naive_epoch' if name.startswith('local') else 'epoch'}")
+        seconds, micros = f"({since}.days * 86400 + {since}.seconds)", f"{since}.microseconds"
+        if name.endswith("millis"):
+            number = self._assign(f"{seconds} * 1000 + {micros} // 1000")
         else:
-            micros = f"micros_of({value}, {'naive_epoch' if name.startswith('local') else 'epoch'})"
-        return self._assign(f"int64({micros}{' // 1000' if name.endswith('millis') else ''})")
+            number = self._assign(f"{seconds} * 1000000 + {micros}")
+        return self._assign(f"write_varint({number} << 1 ^ {number} >> 63)")
 
     def _write_floats(self, kinds: Sequence[str], numbers: Sequence[str]) -> str:
         pack = self.source.constant(Struct("<" + "".join(FLOATS[kind] for kind in kinds)).pack)

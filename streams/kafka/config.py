@@ -36,7 +36,7 @@ def group_consumer(settings: Settings, group: str, instance: str) -> Config:
         "group.instance.id": instance,
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": milliseconds(settings.session_timeout),
-        "heartbeat.interval.ms": min(3000, milliseconds(settings.session_timeout) // 3),
+        "heartbeat.interval.ms": min(1000, milliseconds(settings.session_timeout) // 3),
         "max.poll.interval.ms": milliseconds(settings.max_poll_interval),
         **_COMMITTED_READS,
     }

@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Assigned
 
-from streams.errors import IncompatibleError
+from streams.errors import FencedError, IncompatibleError
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, translate
 from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
@@ -17,6 +17,7 @@ from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
 _log = structlog.get_logger(__name__)
 
 _UNKNOWN = object()
+_METADATA_WAIT = 5.0  # seconds
 
 
 class Listener(Protocol):
@@ -70,13 +71,17 @@ class GroupConsumer:
         """Return the group's committed offsets, waiting until the transactions of previous owners are decided.
 
         Raises:
-            StreamsError: that did not happen within `timeout` seconds.
+            FencedError: that did not happen within `timeout` seconds.
         """
         asked = [Assigned(tp.topic, tp.partition) for tp in partitions]
         try:
             answered = self._consumer.committed(asked, timeout)
         except KafkaException as raised:
-            raise translate(error_of(raised), "asking for committed offsets", self._servers) from raised
+            raise FencedError(
+                f"the committed offsets are not to be had: {error_of(raised).str()}",
+                where=f"bootstrap_servers {self._servers}",
+                fix="a fresh worker asks again; a transaction of the owner before may still be open",
+            ) from raised
         return {_key(tp): tp.offset if tp.offset >= 0 else None for tp in answered}
 
     def assign(self, positions: Positions) -> None:
@@ -126,6 +131,10 @@ class Reader:
 
     def follow(self, positions: Positions) -> None:
         """Read these partitions too; the ones that are read already are not disturbed."""
+        for topic in {tp.topic for tp in positions} - {tp.topic for tp in self._positions}:
+            self._consumer.list_topics(
+                topic, _METADATA_WAIT
+            )  # or the first record comes half a second later (measured)
         self._positions.update(positions)
         self._consumer.incremental_assign(_at(positions))
 
