@@ -63,7 +63,7 @@ OURS = {
 
 def _read_duration(written: object) -> object:
     if not isinstance(written, str | timedelta):
-        raise ValueError(f"{written!r} has no unit; write for example \"100ms\" or \"2s\"")  # noqa: TRY004 - pydantic's
+        raise ValueError(f'{written!r} has no unit; write for example "100ms" or "2s"')  # noqa: TRY004 - pydantic's
     try:
         return duration(written)
     except UsageError as error:
