@@ -1,8 +1,8 @@
 """One supervisor, many workers: a process for each processor and slot, from a fork server that imported the app.
 
-A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff; so is one that
-ran before and no longer reaches Kafka. Any other failure is one that a restart does not mend: the supervisor drains the
-others and ends with the same code.
+A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff; so is one
+that ran before and no longer reaches Kafka. Any other failure is one that a restart does not mend: the supervisor
+drains the others and ends with the same code.
 """
 
 from __future__ import annotations
