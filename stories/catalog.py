@@ -13,10 +13,12 @@ from stories.shipments import app as shipments_app
 from stories.shipments import publish as shipments_publish
 from stories.shipments import sample as shipments_sample
 from stories.shipments import verify as shipments_verify
+from stories.shipments.load import SHIPMENTS
 from stories.social import app as social_app
 from stories.social import publish as social_publish
 from stories.social import sample as social_sample
 from stories.social import verify as social_verify
+from stories.social.load import FRIENDSHIPS, POSTS
 from stories.verdict import Verdict
 from streams import App, Publisher
 
@@ -32,6 +34,7 @@ class Story:
 
     app: App
     target: str
+    files: tuple[str, ...]
     upstream_first: tuple[str, ...]
     write_sample: Callable[[Path, int], object]
     publish_tables: Publish
@@ -49,6 +52,7 @@ STORIES: dict[str, Story] = {
     "social": Story(
         social_app.app,
         "stories.social.app:app",
+        (POSTS, FRIENDSHIPS),
         ("notify", "fan_out", "analytics", "feed"),
         social_sample.write_sample,
         social_publish.publish_tables,
@@ -59,6 +63,7 @@ STORIES: dict[str, Story] = {
     "shipments": Story(
         shipments_app.app,
         "stories.shipments.app:app",
+        (SHIPMENTS,),
         ("tell_customer", "tell_warehouse", "book_freight", "track", "find_late", "weigh"),
         shipments_sample.write_sample,
         shipments_publish.publish_tables,

@@ -21,7 +21,7 @@ from stories.display import Display
 from stories.run import Outcome, StoryRun
 from streams.cli.options import BootstrapServers, Properties, RegistryUrl
 from streams.embedded import Cluster
-from streams.errors import EXIT_FAILED
+from streams.errors import EXIT_FAILED, UsageError
 from streams.logs import configure_logs
 from streams.settings import load_settings, parse_properties
 
@@ -60,6 +60,8 @@ def demo(
     settings = load_settings(command_line=given | {"log_level": "info"})
     configure_logs(settings.log_format, settings.log_level)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwinds, so that all we started stops
+    if data is not None:
+        _check_files(data, chosen)
     outcomes: dict[str, Outcome] = {}
     with ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="streams-demo-")))
@@ -77,6 +79,15 @@ def demo(
     _print(outcomes, as_json=as_json, real=data is not None)
     if not all(outcome.verdict.holds for outcome in outcomes.values()):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _check_files(data: Path, stories: list[Story]) -> None:
+    missing = [name for story in stories for name in story.files if not (data / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"--data {data} has no {', '.join(missing)}",
+            fix="point it at the folder with the stories' files, or leave it out for a made-up sample",
+        )
 
 
 def _sample(story: Story, scratch: Path) -> Path:

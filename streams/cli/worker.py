@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from streams.avro.registry import Registry
 from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
+from streams.kafka.admin import Admin
 from streams.load import load_app
 from streams.logs import configure_logs
+from streams.preflight import check_topics
+from streams.settings import Settings, require
 from streams.supervisor import Job, Supervisor, supervise
+from streams.topology import Processor
 
 
 def worker(
@@ -43,5 +48,14 @@ def worker(
         log_level=log_level,
     )
     configure_logs(settings.log_format, settings.log_level)
+    _check(chosen, settings)
     jobs = [Job(target, one.name, workers) for one in chosen]
     raise typer.Exit(supervise(Supervisor(jobs, settings)))
+
+
+def _check(processors: list[Processor], settings: Settings) -> None:
+    """Say once what every worker would stumble on."""
+    admin = Admin(settings, settings.start_timeout.total_seconds())
+    Registry(require(settings.schema_registry_url, "schema_registry_url")).ping()
+    for processor in processors:
+        check_topics(admin, processor)

@@ -139,6 +139,8 @@ class Admin:
     def groups(self) -> dict[str, str]:
         """Return every group with its state."""
         listed = self._result(self._admin.list_consumer_groups(request_timeout=self._timeout), "listing groups")
+        for error in listed.errors:
+            raise translate(error, "listing groups", self._servers)
         return {group.group_id: group.state.name for group in listed.valid}
 
     def group(self, name: str) -> Group:
