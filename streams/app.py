@@ -162,4 +162,10 @@ class App:
                     f"store {store.name} belongs to processor {other.name}, {processor.name} uses it too",
                     fix=f"follow its changelog there: app.table({other.changelog(store)!r}, …)",
                 )
+            twice = {other.changelog(s) for s in other.stores} & {processor.changelog(s) for s in processor.stores}
+            if twice:
+                raise UsageError(
+                    f"stores of processors {other.name} and {processor.name} have the same changelog {twice.pop()}",
+                    fix="give each store a topic of its own",
+                )
         self.processors[processor.name] = processor

@@ -23,8 +23,10 @@ class KeyCodec(NamedTuple):
     decode: Callable[[bytes], Key]
 
 
-def _encode_string(key: str) -> bytes:
-    return key.encode()
+def _encode_bytes(key: bytes) -> bytes:
+    if not isinstance(key, bytes):  # bytes(5) would be five zeros
+        raise TypeError(f"key {key!r} is not bytes")
+    return key
 
 
 def _encode_long(key: int) -> bytes:
@@ -46,7 +48,7 @@ def _decode_string(raw: bytes) -> str:
 
 
 KEY_CODECS: dict[type, KeyCodec] = {
-    str: KeyCodec(str, _encode_string, _decode_string),
+    str: KeyCodec(str, str.encode, _decode_string),
     int: KeyCodec(int, _encode_long, _decode_long),
-    bytes: KeyCodec(bytes, bytes, bytes),
+    bytes: KeyCodec(bytes, _encode_bytes, bytes),
 }

@@ -83,6 +83,8 @@ class Store(Generic[K, V]):
 
     def __post_init__(self) -> None:
         check_topic_name(self.name)
+        if self.topic is not None:
+            check_topic_name(self.topic)
         if self.key_type not in KEY_CODECS:
             raise UsageError(
                 f"store {self.name}: keys of type {self.key_type!r} have no bytes of their own",

@@ -6,7 +6,9 @@ import dis
 import inspect
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from streams.context import Context
 from streams.errors import UsageError
 from streams.policy import FailurePolicy
 from streams.state.task_state import Declared
-from streams.topic import COMPACTED, Store, Table, Topic
+from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name
 
 Handler = Callable[[Any, Context], Any]
 
@@ -120,6 +122,7 @@ def build_processor(
         wants_tombstones=_accepts_none(handler, parameters[0]),
     )
     _check_tables(processor)
+    _check_topics(processor)
     return processor
 
 
@@ -153,8 +156,9 @@ def _check_signature(name: str, handler: Handler) -> list[str]:
 
 def _accepts_none(handler: Handler, parameter: str) -> bool:
     """Tell whether the handler's event may be None, that is, whether it wants to see tombstones."""
+    alone = types.SimpleNamespace(__annotations__={parameter: getattr(handler, "__annotations__", {}).get(parameter)})
     try:
-        hint = typing.get_type_hints(handler).get(parameter)
+        hint = typing.get_type_hints(alone, getattr(handler, "__globals__", {})).get(parameter)
     except (NameError, TypeError):  # a hint that only a type checker can resolve
         return False
     return type(None) in typing.get_args(hint)
@@ -181,13 +185,33 @@ def _used(handler: Handler, uses: Iterable[Declared]) -> list[Declared]:
 def _referenced(function: types.FunctionType) -> Iterator[object]:
     """Yield the globals and enclosed variables that a function's code names, nested functions included."""
     for cell in function.__closure__ or ():
-        yield cell.cell_contents
+        with suppress(ValueError):  # the name gets its value later
+            yield cell.cell_contents
     codes = [function.__code__]
     while codes:
         code = codes.pop()
         codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
         names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}  # no attributes
         yield from (function.__globals__[name] for name in names if name in function.__globals__)
+
+
+def _check_topics(processor: Processor) -> None:
+    for spec in processor.topics():
+        check_topic_name(spec.name)
+    changelogs = Counter(map(processor.changelog, processor.stores))
+    changelogs.update(changelogs.keys() & {topic.name for topic in _others(processor)})
+    shared = sorted(name for name, count in changelogs.items() if count > 1)
+    if shared:
+        raise UsageError(
+            f"processor {processor.name}: topic {shared[0]} is the changelog of a store and something else too",
+            fix="give each store a topic of its own",
+        )
+
+
+def _others(processor: Processor) -> Iterator[Topic[Any]]:
+    yield processor.source
+    yield from processor.outputs.values()
+    yield from (table.topic for table in processor.tables)
 
 
 def _check_tables(processor: Processor) -> None:
