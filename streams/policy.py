@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from enum import Enum
 
 from streams.errors import RecordError, StoppedError
@@ -39,7 +40,9 @@ def refuse(policy: FailurePolicy, record: RawRecord, error: RecordError, dead_le
 def describe(error: RecordError) -> str:
     """Say in one line what went wrong, naming the user's own exception where there is one."""
     cause = error.__cause__
-    return f"{type(cause).__name__}: {cause}" if cause is not None and not str(error) else str(error)
+    if cause is None or str(error):
+        return str(error)
+    return "".join(traceback.format_exception_only(cause)).strip()  # str(cause) is user code and may raise
 
 
 def _dead_letter(record: RawRecord, error: RecordError, topic: str) -> RawRecord:
