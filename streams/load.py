@@ -26,7 +26,7 @@ def load_app(target: str) -> App:
         module = importlib.import_module(module_name)
     except StreamsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"module {module_name} cannot be imported: {type(error).__name__}: {error}",
             where=_own_lines(error),
@@ -40,7 +40,7 @@ def load_app(target: str) -> App:
     return app
 
 
-def _own_lines(error: Exception) -> str:
+def _own_lines(error: BaseException) -> str:
     """Show where in the user's own code an import failed."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     own = [frame for frame in frames if Path(frame.filename).resolve() != Path(__file__).resolve()]
