@@ -28,6 +28,8 @@ class Slot:
         """
         base = state_dir / app / processor
         try:
+            for folder in (state_dir, base.parent, base):  # mkdir gives parents the umask's mode
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.number, self.path, self._file = _take(base)
             self.identity = f"{app}-{processor}-{self.number}-{_uuid(self._file)}"
         except OSError as error:
@@ -49,7 +51,7 @@ class Slot:
 def _take(base: Path) -> tuple[int, Path, IO[str]]:
     for number in range(_MOST_SLOTS):
         path = base / f"slot-{number}"
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path / "id", os.O_RDWR | os.O_CREAT, 0o600)
         file = os.fdopen(descriptor, "r+")
         try:
