@@ -1,0 +1,83 @@
+"""What has to be true before a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from rig import CHANGELOG, PROCESSOR, Item, Items
+
+from streams.avro.model import schema_of
+from streams.errors import DecodeError, IncompatibleError, UnknownSchemaError, UsageError
+from streams.preflight import check_topics, load_codecs
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.partitions = {spec.name: spec.partitions for spec in PROCESSOR.topics()}
+        self.config = {spec.name: {"cleanup.policy": "delete", **spec.config} for spec in PROCESSOR.topics()}
+
+    def topics(self) -> Mapping[str, int]:
+        return self.partitions
+
+    def topic_config(self, names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        return {name: self.config[name] for name in names}
+
+
+def test_topics_as_declared_pass() -> None:
+    check_topics(Cluster(), PROCESSOR)
+
+
+def test_a_changelog_may_be_deleted_from_and_compacted() -> None:
+    cluster = Cluster()
+    cluster.config[CHANGELOG]["cleanup.policy"] = "compact,delete"
+    check_topics(cluster, PROCESSOR)
+
+
+def test_every_difference_is_told_at_once() -> None:
+    cluster = Cluster()
+    del cluster.partitions["out"]
+    cluster.partitions["in"] = 7
+    cluster.config[CHANGELOG]["cleanup.policy"] = "delete"
+    with pytest.raises(IncompatibleError) as raised:
+        check_topics(cluster, PROCESSOR)
+    told = str(raised.value)
+    assert "out does not exist" in told
+    assert "in has 7 partitions, declared are 2" in told
+    assert f"{CHANGELOG} has cleanup.policy=delete, declared is compact" in told
+    assert raised.value.exit_code == 4
+
+
+class Contracts:
+    def __init__(self, *missing: str) -> None:
+        self.asked: dict[str, str] = {}
+        self._missing = missing
+
+    def lookup(self, subject: str, text: str) -> int:
+        if subject in self._missing:
+            raise IncompatibleError(f"{subject} is not registered")
+        self.asked[subject] = text
+        return 100 + len(self.asked)
+
+
+def test_what_is_written_has_to_be_registered() -> None:
+    """INV-8: schemas are looked up at start, the registry is never written to."""
+    contracts = Contracts()
+    codecs = load_codecs(contracts, PROCESSOR)
+    assert set(contracts.asked) == {"out-value", f"{CHANGELOG}-value"}
+    assert contracts.asked[f"{CHANGELOG}-value"] == schema_of(Items).text
+    assert set(codecs) == {"in", "out", CHANGELOG}
+    [frame] = codecs[CHANGELOG].encode([Items(items=(1,))])
+    assert codecs[CHANGELOG].decode([frame]) == [Items(items=(1,))]
+    with pytest.raises(IncompatibleError, match="out-value"):
+        load_codecs(Contracts("out-value"), PROCESSOR)
+
+
+def test_what_is_only_read_is_asked_for_by_id_when_it_comes() -> None:
+    codecs = load_codecs(Contracts(), PROCESSOR)
+    with pytest.raises(UnknownSchemaError):
+        codecs["in"].decode([b"\x00\x00\x00\x00\x05x"])
+    with pytest.raises(DecodeError):
+        codecs["in"].decode([b"junk"])
+    with pytest.raises(UsageError):
+        codecs["in"].encode([Item(key="a", n=1)])
