@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from streams.errors import UsageError
 from streams.kafka.config import common
-from streams.kafka.errors import error_of, translate
+from streams.kafka.errors import error_of, made, translate
 from streams.record import TopicPartition
 from streams.settings import Settings
 from streams.topology import TopicSpec
@@ -62,7 +62,7 @@ class Admin:
         self._servers = config["bootstrap.servers"]
         self._timeout = timeout
         self._settings = settings
-        self._admin = AdminClient(config)
+        self._admin = made(AdminClient, config)
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its number of partitions."""

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition as Assigned
 
 from streams.errors import FencedError, IncompatibleError
 from streams.kafka.config import Config
-from streams.kafka.errors import error_of, translate
+from streams.kafka.errors import error_of, made, translate
 from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class GroupConsumer:
 
     def __init__(self, config: Config) -> None:
         self._servers = config["bootstrap.servers"]
-        self._consumer = Consumer(config)
+        self._consumer = made(Consumer, config)
         self._raised: BaseException | None = None
 
     def subscribe(self, topic: str, listener: Listener) -> None:
@@ -77,16 +77,24 @@ class GroupConsumer:
         try:
             answered = self._consumer.committed(asked, timeout)
         except KafkaException as raised:
-            raise FencedError(
-                f"the committed offsets are not to be had: {error_of(raised).str()}",
-                where=f"bootstrap_servers {self._servers}",
-                fix="a fresh worker asks again; a transaction of the owner before may still be open",
-            ) from raised
+            raise self._no_offsets(error_of(raised)) from raised
+        failed = next((tp.error for tp in answered if tp.error is not None), None)
+        if failed is not None:  # not to be taken for a partition without an offset
+            raise self._no_offsets(failed)
         return {_key(tp): tp.offset if tp.offset >= 0 else None for tp in answered}
+
+    def _no_offsets(self, error: KafkaError) -> FencedError:
+        return FencedError(
+            f"the committed offsets are not to be had: {error.str()}",
+            where=f"bootstrap_servers {self._servers}",
+            fix="a fresh worker asks again; a transaction of the owner before may still be open",
+        )
 
     def assign(self, positions: Positions) -> None:
         """Begin to read more partitions, each at its position."""
-        self._consumer.incremental_assign(_at(positions))
+        at = _at(positions)
+        self._consumer.incremental_assign(at)
+        self._consumer.resume(at)  # a pause of an earlier life survives (measured)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop delivering partitions that stay assigned."""
@@ -126,7 +134,7 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._servers = config["bootstrap.servers"]
-        self._consumer = Consumer(config)
+        self._consumer = made(Consumer, config)
         self._positions: dict[TopicPartition, object] = {}
 
     def follow(self, positions: Positions) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.errors import FencedError, StreamsError, UnreachableError
+from streams.errors import FencedError, StreamsError, UnreachableError, UsageError
+
+T = TypeVar("T")
 
 UNREACHABLE = frozenset(
     {
@@ -17,6 +22,21 @@ UNREACHABLE = frozenset(
     }
 )
 RECORD_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP})
+
+
+def made(client: Callable[[Mapping[str, Any]], T], config: Mapping[str, Any]) -> T:
+    """Make a client.
+
+    Raises:
+        UsageError: it refuses its configuration.
+    """
+    try:
+        return client(config)
+    except KafkaException as raised:
+        raise UsageError(
+            f"the Kafka client refuses its configuration: {error_of(raised).str()}",
+            fix="correct that property on the command line, in the environment or in the file",
+        ) from raised
 
 
 def error_of(raised: KafkaException) -> KafkaError:

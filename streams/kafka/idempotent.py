@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import StreamsError
 from streams.kafka.config import Config
-from streams.kafka.errors import error_of, translate
+from streams.kafka.errors import error_of, made, translate
 from streams.record import RawRecord
 
 _QUEUE_FULL_WAIT = 0.05  # seconds
@@ -23,7 +23,7 @@ class IdempotentProducer:
         self._servers = config["bootstrap.servers"]
         self._timeout = timeout
         self._failed: KafkaError | None = None
-        self._producer = Producer({**config, "on_delivery": self._note})
+        self._producer = made(Producer, {**config, "on_delivery": self._note})
 
     def send(self, records: Iterable[RawRecord]) -> None:
         """Hand records over; `flush` makes sure of them.

@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as Assigned
 
 from streams.errors import AbortedError, FencedError, SendError
 from streams.kafka.config import Config
-from streams.kafka.errors import RECORD_FAULTS, error_of, translate
+from streams.kafka.errors import RECORD_FAULTS, error_of, made, translate
 from streams.record import RawRecord, TopicPartition
 
 _log = structlog.get_logger(__name__)
@@ -153,7 +153,7 @@ class TransactionalProducer:
         self._open = True
 
     def _start(self) -> None:
-        self._producer = Producer(self._config)
+        self._producer = made(Producer, self._config)
         try:
             self._producer.init_transactions(self._timeout)
         except KafkaException as raised:
