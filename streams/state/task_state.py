@@ -56,6 +56,14 @@ class Member(Generic[K, V]):
         raw = self._backend.get(self.name, self.encode_key(key))
         return (None, 0) if raw is None else (self.codec.decode([raw])[0], len(raw))
 
+    def forget(self, raw_key: bytes) -> None:
+        """Let the next read of a key find its new row."""
+        try:
+            key = self.decode_key(raw_key)
+        except ValueError:  # whoever writes the topic may write any key; nobody can have asked for this one
+            return
+        self.overlay.forget(key)
+
     def changes(self) -> Changes:
         """Serialise every uncommitted key once.
 
@@ -113,6 +121,7 @@ class TaskState:
 
         Raises:
             UsageError: the processor does not use this store, or the value is of another model.
+            ValueError, TypeError: the key does not fit the store's type of keys.
         """
         member = self._member(declared)
         if member.is_table:
@@ -122,6 +131,7 @@ class TaskState:
                 f"store {declared.name} holds {declared.model.__name__}, not {type(value).__name__}",
                 fix="put a value of the declared model",
             )
+        member.encode_key(key)  # a key without bytes is this record's fault; at the commit it would be everybody's
         member.overlay.put(key, value)
 
     def pending(self) -> int:
@@ -161,11 +171,11 @@ class TaskState:
     def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
         """Write rows read from a changelog or table topic, with the position behind them, in one write."""
         member = self._by_source[source]
-        rows = [(record.key or b"", record.value) for record in records]
+        rows = [(record.key, record.value) for record in records if record.key is not None]
         assert self._backend is not None
         self._backend.write({member.name: rows}, {member.name: position})
         for key, _ in rows:
-            member.overlay.forget(member.decode_key(key))
+            member.forget(key)
 
     def wipe(self) -> None:
         """Forget every row and position, because a topic no longer continues them."""
