@@ -1,0 +1,254 @@
+"""The overlay and its undo log, the state of one task over it, and following topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rig import Appended, Items
+
+from streams import App, UsageError
+from streams.avro.codec import Codec
+from streams.errors import EncodeError
+from streams.record import Record, TopicPartition
+from streams.state.backend import Backend
+from streams.state.overlay import Overlay, UndoLog
+from streams.state.task_state import TaskState
+
+KEYS = st.sampled_from("abc")
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.none() | st.integers(0, 99)),
+        st.tuples(st.just("get"), KEYS),
+        st.tuples(st.just("mark")),
+        st.tuples(st.just("rollback")),
+        st.tuples(st.just("clear")),
+        st.tuples(st.just("commit"), st.integers(0, 200)),
+        st.tuples(st.just("discard")),
+    ),
+    max_size=40,
+)
+
+
+@given(actions=ACTIONS, cache=st.sampled_from([0, 150, 400, 1 << 20]))
+def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(actions: list[tuple[Any, ...]], cache: int) -> None:
+    """INV-3, INV-4: against a model with copies, for every size of the cache."""
+    committed: dict[str, int] = {"a": 1}
+    undo = UndoLog()
+    overlay: Overlay[str, int] = Overlay(lambda key: (committed.get(key), 50 if key in committed else 0), undo, cache)
+    model = dict(committed)
+    dirty: set[str] = set()
+    marked: tuple[int, dict[str, int], set[str]] = (undo.mark(), dict(model), set())
+    for action, *arguments in actions:
+        match action:
+            case "put":
+                overlay.put(*arguments)
+                model.pop(arguments[0], None)
+                if arguments[1] is not None:
+                    model[arguments[0]] = arguments[1]
+                dirty.add(arguments[0])
+            case "get":
+                assert overlay.get(arguments[0]) == model.get(arguments[0])
+            case "mark":
+                marked = (undo.mark(), dict(model), set(dirty))
+            case "rollback":
+                undo.rollback(marked[0])
+                model, dirty = dict(marked[1]), set(marked[2])
+            case "clear":
+                undo.clear()
+                marked = (undo.mark(), dict(model), set(dirty))
+            case "commit":
+                rows = overlay.dirty()
+                assert dict(rows) == {key: model.get(key) for key in dirty}
+                for key, value in rows:
+                    committed.pop(key, None)
+                    if value is not None:
+                        committed[key] = value
+                overlay.committed([arguments[0]] * len(rows))
+                undo.clear()
+                dirty = set()
+                marked = (undo.mark(), dict(model), set())
+            case "discard":
+                overlay.discard()
+                undo.clear()
+                model, dirty = dict(committed), set()
+                marked = (undo.mark(), dict(model), set())
+        assert len(overlay) == len(dirty)
+    assert {key: overlay.get(key) for key in "abc"} == {key: model.get(key) for key in "abc"}
+
+
+def test_the_cache_stays_warm_and_within_its_bounds() -> None:
+    loads: list[int] = []
+
+    def load(key: int) -> tuple[int | None, int]:
+        loads.append(key)
+        return key, 900
+
+    overlay: Overlay[int, int] = Overlay(load, UndoLog(), 10_000)
+    for _ in range(3):
+        overlay.get(1)
+    overlay.put(1, 5)
+    overlay.committed([900])
+    assert overlay.get(1) == 5
+    assert loads == [1]
+    for key in range(100):
+        overlay.get(key)
+    assert overlay._cached <= 10_000
+    assert len(overlay._live) <= 10
+
+
+def test_absent_keys_are_bounded_too() -> None:
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 1_000)
+    for key in range(1_000):
+        assert overlay.get(key) is None
+    assert len(overlay._live) <= 10
+
+
+def test_uncommitted_writes_are_never_evicted() -> None:
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 500)
+    for key in range(50):
+        overlay.get(key)
+        overlay.put(key, key)
+    assert overlay.dirty() == [(key, key) for key in range(50)]
+
+
+app = App("overlay")
+lists = app.store("same", str, Items)
+longs = app.store("longs", int, Items)
+rows = app.table("same", Appended, key="key")
+CHANGELOG, LONGS, ROWS = (TopicPartition(name, 0) for name in ("lists.changelog", "longs.changelog", "same"))
+ITEMS, APPENDED = Codec(Items, 1), Codec(Appended, 2)
+ONE, TWO = Items(items=(1,)), Items(items=(2,))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[TaskState]:
+    sources = {lists: CHANGELOG, longs: LONGS, rows: ROWS}
+    backend = Backend(tmp_path / "state", [source.topic for source in sources.values()], boot_id="one")
+    state = TaskState(
+        backend,
+        sources,
+        {lists: ITEMS, longs: ITEMS, rows: APPENDED},
+        foreign=lambda key: 7 if key.startswith(b"far") else None,
+    )
+    yield state
+    state.close()
+
+
+def row(key: bytes | None, value: Appended | None) -> Any:
+    frame = None if value is None else APPENDED.encode([value])[0]
+    return Record("same", key, frame, 0, 0, 0)
+
+
+def test_nothing_is_in_the_backend_before_it_is_committed(state: TaskState) -> None:
+    """INV-3."""
+    state.put(lists, "a", ONE)
+    state.put(longs, 5, TWO)
+    assert state.pending() == 2
+    changes = state.changes()
+    assert state._backend is not None
+    assert state._backend.get(CHANGELOG.topic, b"a") is None
+    assert {change.changelog: [key for key, _ in change.rows] for change in changes} == {
+        CHANGELOG: [b"a"],
+        LONGS: [b"\x00" * 7 + b"\x05"],
+    }
+    state.committed(changes, {CHANGELOG.topic: 1, LONGS.topic: 9})
+    assert state._backend.get(CHANGELOG.topic, b"a") == ITEMS.encode([ONE])[0]
+    assert state.sources() == {CHANGELOG: 1, LONGS: 9, ROWS: None}
+    assert state.pending() == 0
+
+
+def test_what_is_discarded_was_never_there(state: TaskState) -> None:
+    state.put(lists, "a", ONE)
+    state.committed(state.changes(), {})
+    state.put(lists, "a", TWO)
+    state.put(lists, "b", TWO)
+    state.discard()
+    assert (state.get(lists, "a"), state.get(lists, "b"), state.changes()) == (ONE, None, [])
+
+
+def test_a_store_and_a_table_of_the_same_name_do_not_share_rows(state: TaskState) -> None:
+    state.put(lists, "a", ONE)
+    state.committed(state.changes(), {CHANGELOG.topic: 3})
+    assert state.get(rows, "a") is None
+    assert state.sources()[ROWS] is None
+    state.follow(ROWS, [row(b"a", Appended(key="a", n=1, size=1))], 5)
+    assert state.get(lists, "a") == ONE
+    assert state.sources() == {CHANGELOG: 3, LONGS: None, ROWS: 5}
+
+
+def test_deletions_are_rows_too(state: TaskState) -> None:
+    state.put(lists, "a", ONE)
+    state.committed(state.changes(), {})
+    state.put(lists, "a", None)
+    assert state.get(lists, "a") is None
+    [change] = state.changes()
+    assert change.rows == [(b"a", None)]
+    state.committed([change], {})
+    assert state._backend is not None
+    assert state._backend.get(CHANGELOG.topic, b"a") is None
+
+
+def test_a_row_that_is_read_replaces_the_cached_one(state: TaskState) -> None:
+    for n in (1, 2):
+        state.follow(ROWS, [row(b"a", Appended(key="a", n=n, size=1))], n)
+        found = state.get(rows, "a")
+        assert found is not None
+        assert found.n == n
+    state.follow(ROWS, [row(b"a", None)], 3)
+    assert state.get(rows, "a") is None
+
+
+@pytest.mark.parametrize("key", [b"\xff\xfe", None])
+def test_a_row_whose_key_is_of_another_kind_is_nobodys_fault(state: TaskState, key: bytes | None) -> None:
+    """Whoever writes the table's topic must not be able to end its readers."""
+    state.follow(ROWS, [row(key, Appended(key="a", n=1, size=1)), row(b"a", Appended(key="a", n=2, size=1))], 2)
+    found = state.get(rows, "a")
+    assert found is not None
+    assert found.n == 2
+    assert state.get(rows, "") is None
+    assert state.sources()[ROWS] == 2
+
+
+@pytest.mark.parametrize(
+    ("store", "key"), [(lists, 5), (lists, b"a"), (lists, "\ud800"), (longs, "a"), (longs, 1 << 63)]
+)
+def test_a_key_without_bytes_is_refused_where_it_is_put(state: TaskState, store: Any, key: Any) -> None:
+    """INV-4: found at the commit it would be the worker's end, again and again, and not the record's."""
+    with pytest.raises((ValueError, TypeError)):
+        state.put(store, key, ONE)
+    with pytest.raises((ValueError, TypeError)):
+        state.get(store, key)
+    assert state.pending() == 0
+
+
+def test_a_value_that_does_not_encode_is_told_at_the_commit(state: TaskState) -> None:
+    state.put(lists, "a", Items.model_construct(items=("x",)))
+    with pytest.raises(EncodeError):
+        state.changes()
+
+
+def test_misuse_is_the_programs_fault(state: TaskState) -> None:
+    with pytest.raises(UsageError, match="is a table"):
+        state.put(rows, "a", None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="holds Items, not Appended"):
+        state.put(lists, "a", Appended(key="a", n=1, size=1))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="does not declare"):
+        state.get(App("other").store("s", str, Items), "a")
+    with pytest.raises(UsageError, match="partition 7"):
+        state.get(rows, "far away")
+    with pytest.raises(UsageError, match="does not declare"):
+        TaskState().get(lists, "a")
+
+
+def test_a_wipe_forgets_rows_and_positions(state: TaskState) -> None:
+    state.put(lists, "a", ONE)
+    state.committed(state.changes(), {CHANGELOG.topic: 3})
+    state.wipe()
+    assert state._backend is not None
+    assert state._backend.get(CHANGELOG.topic, b"a") is None
+    assert set(state.sources().values()) == {None}
