@@ -1,0 +1,76 @@
+"""Where the time of a step goes, without Kafka: CPU microseconds a record, the best of many rounds.
+
+    python benchmarks/stages.py
+
+Only the thread's own CPU time counts, so that other load on the machine matters little.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from io import BytesIO
+
+from fastavro import parse_schema, schemaless_writer
+from streams import Context
+from streams.avro.codec import Codec
+from streams.avro.model import schema_of
+from streams.record import RawRecord, Record
+from streams.state.task_state import TaskState
+from streams.task import Task
+
+import harness
+from events import Headline, Post
+from ours import SOURCE, build
+
+RECORDS = 500
+ROUNDS = 100
+
+
+def batch() -> list[RawRecord]:
+    """Return posts as they are polled."""
+    schema = parse_schema(harness.POST)
+    records: list[RawRecord] = []
+    for offset, post in enumerate(harness.posts(RECORDS)):
+        out = BytesIO()
+        out.write(b"\0\0\0\0\1")
+        schemaless_writer(out, schema, post)
+        records.append(Record(SOURCE, post["author"].encode(), out.getvalue(), harness.FIRST_MS, 0, offset))
+    return records
+
+
+def cost(run: Callable[[], object]) -> float:
+    """Return the least CPU time of a call, in microseconds a record."""
+    least = float("inf")
+    for _ in range(ROUNDS):
+        before = time.thread_time()
+        run()
+        least = min(least, time.thread_time() - before)
+    return least * 1e6 / RECORDS
+
+
+def main() -> None:
+    records = batch()
+    [processor] = build("stages", "headlines").select([])
+    decoder, encoder = Codec(Post), Codec(Headline, 2)
+    decoder.learn(1, schema_of(Post).text)
+    state = TaskState()
+    task, context = Task(processor, {SOURCE: decoder, "headlines": encoder}, state), Context(state)
+    frames = [record.value for record in records if record.value is not None]
+    posts = decoder.decode(frames)
+    made = [processor.handler(post, context) for post in posts]
+    headlines = [headline for headline in made if headline is not None]
+    gc.freeze()
+    stages: dict[str, Callable[[], object]] = {
+        "decode": lambda: decoder.decode(frames),
+        "handler": lambda: [processor.handler(post, context) for post in posts],
+        "encode": lambda: encoder.encode(headlines),
+        "whole step": lambda: task.step(records, lambda: time.monotonic() < 0),
+    }
+    for name, run in stages.items():
+        print(f"{name:12} {cost(run):6.2f} us/record")
+
+
+if __name__ == "__main__":
+    main()
