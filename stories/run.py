@@ -133,7 +133,7 @@ class StoryRun:
             stands = self.progress()
             show("running", stands)
             done, lag = sum(one.done for one in stands), sum(one.lag for one in stands)
-            self._kill(supervisor, done, lag)
+            self._kill(supervisor, stands, done, lag)
             if lag == 0 and len(self.killed) >= self._kills:
                 return
             if done != moved_to:
@@ -141,12 +141,13 @@ class StoryRun:
             if time.monotonic() - moved_at > STUCK_AFTER:
                 raise StreamsError(f"nothing moved for {STUCK_AFTER:g} s: {stands}", fix="look at the workers' log")
 
-    def _kill(self, supervisor: Supervisor, done: int, lag: int) -> None:
-        """Kill one worker for each equal part of the work that is done; whatever is left over at the end."""
+    def _kill(self, supervisor: Supervisor, stands: list[Progress], done: int, lag: int) -> None:
+        """Kill one busy worker for each equal part of the work that is done; whatever is left over at the end."""
         while len(self.killed) < self._kills and (
             lag == 0 or done * (self._kills + 1) >= (len(self.killed) + 1) * (done + lag)
         ):
-            alive = [pid for pid in supervisor.pids() if pid not in self.killed]
+            busy = [one.processor for one in stands if one.lag or not lag]
+            alive = [pid for name in busy for pid in supervisor.pids(name) if pid not in self.killed]
             if not alive:
                 return
             pid = self._random.choice(alive)

@@ -86,9 +86,10 @@ class Supervisor:
             elif seat.process is None and self.failed is None and now >= seat.start_at:
                 self._start(seat)
 
-    def pids(self) -> list[int]:
-        """Return the process ids of the workers that run."""
-        return [seat.process.pid for seat in self._seats if seat.process is not None and seat.process.pid is not None]
+    def pids(self, processor: str | None = None) -> list[int]:
+        """Return the process ids of the workers that run, of one processor or of all."""
+        seats = [seat for seat in self._seats if processor in {None, seat.processor}]
+        return [seat.process.pid for seat in seats if seat.process is not None and seat.process.pid is not None]
 
     def kill(self) -> None:
         """End every worker that still runs, at once."""
