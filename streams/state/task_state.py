@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
 from streams.errors import UsageError
@@ -59,7 +59,7 @@ class Member(Generic[K, V]):
     def forget(self, raw_key: bytes) -> None:
         """Let the next read of a key find its new row."""
         try:
-            key = self.decode_key(raw_key)
+            key = cast("K", self.decode_key(raw_key))
         except ValueError:  # whoever writes the topic may write any key; nobody can have asked for this one
             return
         self.overlay.forget(key)
