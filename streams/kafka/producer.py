@@ -38,11 +38,6 @@ class TransactionalProducer:
         self._tainted = False
         self._start()
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether a transaction is open."""
-        return self._open
-
     def send(self, records: Iterable[RawRecord]) -> None:
         """Hand records over; `commit` makes sure of them.
 
