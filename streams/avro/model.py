@@ -108,7 +108,6 @@ def _has_rules(model: type[AvroModel], generated: type[AvroModel]) -> bool:
             )
         )
         or [repr(f) for f in model.model_fields.values()] != [repr(f) for f in generated.model_fields.values()]
-        or bool(model.__private_attributes__)
         or any(
             name in base.__dict__
             for base in _subclasses(model, generated)

@@ -116,7 +116,7 @@ class Reading:
             if index is None:
                 return self._mismatch(writer, reader)
             reader = reader.branches[index]
-        if reader is not None and not matches(reader, writer, promote=True):
+        if reader is not None and not matches(reader, writer):
             return self._mismatch(writer, reader)
         if self._is_function(writer, root=root):
             return self._call(writer, reader)
@@ -413,6 +413,4 @@ class _Blocks:
 
 def _stays_float(writer: Field, known: Mapping[str, Field]) -> bool:
     reader = known.get(writer.name)
-    return is_float(writer.type) and (
-        reader is None or (is_float(reader.type) and matches(reader.type, writer.type, promote=True))
-    )
+    return is_float(writer.type) and (reader is None or (is_float(reader.type) and matches(reader.type, writer.type)))

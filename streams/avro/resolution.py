@@ -48,13 +48,13 @@ def same_meaning(reader: Node, writer: Node) -> bool:
     return bool(theirs.kind == ours.kind and theirs.scale == ours.scale)
 
 
-def matches(reader: Node, writer: Node, *, promote: bool) -> bool:
+def matches(reader: Node, writer: Node) -> bool:
     """Tell whether the reader's type is one for the writer's, looking no deeper than the type itself."""
     if not same_meaning(reader, writer):
         return False
     match reader, writer:
         case (Primitive(kind=ours), Primitive(kind=theirs)):
-            return ours == theirs or (promote and ours in PROMOTIONS.get(theirs, ()))
+            return ours == theirs or ours in PROMOTIONS.get(theirs, ())
         case (Array(), Array()) | (Map(), Map()):
             return True
         case (Fixed() as ours, Fixed() as theirs):
@@ -67,15 +67,14 @@ def matches(reader: Node, writer: Node, *, promote: bool) -> bool:
 def choose(reader: Union, writer: Node) -> int | None:
     """Return the index of the reader's branch for a writer's type.
 
-    The same full name comes first, then the same type, then a promotion, each in the order of the branches.
+    The very same type comes first, then what it can be read as, each in the order of the branches.
     """
     for index, branch in enumerate(reader.branches):
-        if label(branch) == label(writer) and matches(branch, writer, promote=False):
+        if label(branch) == label(writer) and matches(branch, writer):
             return index
-    for promote in (False, True):
-        for index, branch in enumerate(reader.branches):
-            if matches(branch, writer, promote=promote):
-                return index
+    for index, branch in enumerate(reader.branches):
+        if matches(branch, writer):
+            return index
     return None
 
 

@@ -67,10 +67,7 @@ def read_block(frame: bytes, at: int) -> tuple[int, int, int]:
     raw, at = read_varint(frame, at) if raw >= MORE else (raw, at + 1)
     if not raw & 1:
         return raw >> 1, at, 0
-    start, stop = read_length(frame, at)
-    if stop > len(frame):
-        raise DecodeError("block-size", "beyond the end")
-    return (raw + 1) >> 1, start, stop
+    return (raw + 1) >> 1, *read_length(frame, at)
 
 
 def write_varint(raw: int) -> bytes:

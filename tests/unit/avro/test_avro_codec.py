@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from avro_support import model_of, module_of, record
@@ -87,6 +87,16 @@ def test_only_the_values_that_do_not_resolve_are_refused() -> None:
     assert codec.decode([wire.header(7) + b"\2\4"])[0].a == 2
     with pytest.raises(DecodeError, match=r"schema-incompatible: .*null cannot be read as long"):
         codec.decode([wire.header(7) + b"\0"])
+
+
+def test_a_union_s_own_type_comes_before_a_promotion() -> None:
+    codec = Codec(model_of(record(("a", ["double", "int"]))))
+    codec.learn(7, json.dumps(record(("a", "int"))))
+    codec.learn(8, json.dumps(record(("a", "float"))))
+
+    found = codec.decode([wire.header(7) + b"\4", wire.header(8) + b"\0\0\0\0"])
+
+    assert [type(value.a) for value in found] == [int, float]
 
 
 def test_a_batch_may_mix_the_ids_of_several_versions() -> None:
@@ -243,15 +253,15 @@ def test_whatever_a_subclass_adds_takes_effect(model: type[Any], rule: str) -> N
     elif rule == "default":
         namespace = {"extra": 5, "__annotations__": {"extra": int}}
     elif rule == "post_init":
-        namespace = {"seen": [], "model_post_init": lambda self, _: self.seen.append(1)}
-        namespace["__annotations__"] = {"seen": ClassVar[list[int]]}
+        namespace = {"model_post_init": lambda self, _: self.__dict__.update(id="made")}
     else:
-        namespace = {"__init__": lambda self, **fields: super(child, self).__init__(**fields)}
+        namespace = {"__init__": lambda self, **fields: super(child, self).__init__(**fields | {"id": "made"})}
     child = type("Child", (model,), namespace | {"__module__": __name__})
 
     decoded = Codec(child, 7).decode(Codec(model, 7).encode([post(model)]))[0]
 
     assert decoded == child(**post(model).model_dump())
+    assert type(decoded) is child
 
 
 def test_a_subclass_that_only_adds_methods_is_built_like_its_base(model: type[Any]) -> None:

@@ -82,6 +82,7 @@ MALFORMED: list[tuple[str, Any, bytes, str]] = [
     ("recursion of 5,000 levels", NODE, b"\2" * 5_000 + b"\0", "depth"),
     ("recursion in arrays", TREE, b"\2" * 5_000 + b"\0" * 5_001, "depth"),
     ("decimal of 400 KB", of(DECIMAL), long(400_000) + b"\x11" * 400_000, "decimal"),
+    ("decimal of leading zeros", of(DECIMAL), long(4) + b"\0\0\0\1", "decimal"),
     ("decimal beyond its precision", of(DECIMAL), long(2) + b"\x27\x10", "decimal"),
     ("fixed decimal beyond its precision", of(FIXED_DECIMAL), b"\0\0\x27\x10", "decimal"),
     ("date beyond the year 9999", of({"type": "int", "logicalType": "date"}), long(3_000_000), "value"),
