@@ -10,22 +10,19 @@ the comparison of the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from struct import Struct
 from typing import Any, Final
-from uuid import UUID
 
 from pydantic import BaseModel
 
 from streams.avro import values
+from streams.avro.leaves import Leaves
 from streams.avro.model import FrozenDict, Models
 from streams.avro.nodes import (
     Array,
     Enum,
     Field,
     Fixed,
-    Logical,
     Map,
     Node,
     Primitive,
@@ -35,37 +32,23 @@ from streams.avro.nodes import (
     parts,
 )
 from streams.avro.resolution import choose, is_float, matches, nodes_of, referenced_twice, smallest, writer_field
-from streams.avro.source import FLOATS, MAX_NESTING, MAX_RECURSION, Source
+from streams.avro.source import MAX_NESTING, MAX_RECURSION, Source
 from streams.avro.wire import HEADER_SIZE
 from streams.errors import DecodeError
 
-SHORT: Final = 64  # indexes below it are one byte
 MAX_EMPTY_ITEMS: Final = 100_000  # items without bytes in one frame: null, or a record of nothing
-FLOAT_MILLIS: Final = 4_000_000_000_000  # milliseconds up to the year 2096 are exact in a double of seconds
 
 Decode = Callable[[Sequence[bytes], list[Any]], None]
 
 SHARED: Final = {
     "DecodeError": DecodeError,
     "FrozenDict": FrozenDict,
-    "UTC": UTC,
-    "UUID": UUID,
-    "epoch": values.EPOCH,
-    "moment": datetime.fromtimestamp,
     "new": object.__new__,
-    "read_date": values.read_date,
-    "read_local_timestamp": values.read_local_timestamp,
-    "read_time": values.read_time,
-    "read_uuid": values.read_uuid,
+    "read_block": values.read_block,
     "set_dict": BaseModel.__dict__["__dict__"].__set__,
     "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
-    "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
     "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
-    "timedelta": timedelta,
-    "STEPS": values.STEPS,
-    "read_block": values.read_block,
-    "read_length": values.read_length,
-    "varint": values.read_varint,
+    "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
 }
 
 
@@ -75,6 +58,7 @@ class Reading:
     def __init__(self, writer: Node, reader: Node, models: Models, header: bytes) -> None:
         self.source = Source()
         self.source.share(**SHARED, HEADER=header)
+        self._leaves = Leaves(self.source, models)
         self._models = models
         self._shared = referenced_twice(writer)
         self._sizes: dict[int, int] = {}
@@ -82,7 +66,6 @@ class Reading:
         self._functions: dict[tuple[int, int], str] = {}
         self._pending: list[Callable[[], None]] = []
         self._depth = "1"
-        self._root = writer
         self._entry(writer, reader)
         while self._pending:
             self._pending.pop()()
@@ -126,13 +109,13 @@ class Reading:
         match writer:
             case Primitive():
                 assert reader is None or isinstance(reader, Primitive)
-                return self._read_primitive(writer, reader)
+                return self._leaves.primitive(writer, reader)
             case Fixed():
                 assert reader is None or isinstance(reader, Fixed)
-                return self._read_fixed(writer, reader)
+                return self._leaves.fixed(writer, reader)
             case Enum():
                 assert reader is None or isinstance(reader, Enum)
-                return self._read_enum(writer, reader)
+                return self._leaves.enum(writer, reader)
             case Array():
                 assert reader is None or isinstance(reader, Array)
                 return self._read_array(writer, reader)
@@ -175,132 +158,11 @@ class Reading:
             source.add(f"if depth > {MAX_RECURSION}: raise DecodeError('depth', 'over {MAX_RECURSION} levels')")
             source.add(f"return {self._inline(writer, reader)}, i")
 
-    # --- types without parts
-
-    def _varint(self) -> str:
-        """Emit the reading of a raw varint; return its name."""
-        raw = self.source.local()
-        self.source.add(f"{raw} = f[i]; i += 1", f"if {raw} > 127: {raw}, i = varint(f, i - 1)")
-        return raw
-
-    def _bytes(self) -> str:
-        """Emit the reading of a length and the bytes behind it; return the expression of the bytes."""
-        self.source.add("n = STEPS[f[i]]", "if n: s = i + 1; i += n", "else: s, i = read_length(f, i)")
-        return "f[s:i]"
-
-    def _index(self, size: int) -> str:
-        """Emit the reading of an enum's or union's index, still raw; return its name.
-
-        Up to 64 choices take one byte: a longer form is none of them.
-        """
-        if size > SHORT:
-            return self._varint()
-        raw = self.source.local()
-        self.source.add(f"{raw} = f[i]; i += 1")
-        return raw
-
-    def _assign(self, expression: str) -> str:
-        value = self.source.local()
-        self.source.add(f"{value} = {expression}")
-        return value
-
-    def _read_primitive(self, writer: Primitive, reader: Primitive | None) -> str:
-        match writer.kind:
-            case "null":
-                return "None"
-            case "boolean":
-                raw = self._assign("f[i]")
-                self.source.add("i += 1", f"if {raw} > 1: raise DecodeError('boolean')")
-                return f"({raw} == 1)"
-            case "int" | "long":
-                return self._read_integer(writer, reader)
-            case "float" | "double":
-                return self._read_floats([writer.kind])[0]
-        return self._read_text(writer, reader)
-
-    def _read_integer(self, writer: Primitive, reader: Primitive | None) -> str:
-        raw = self.source.local()
-        self.source.add(f"{raw} = f[i]; i += 1")
-        with self.source.block(f"if {raw} > 127:"):
-            self.source.add(f"{raw}, i = varint(f, i - 1)")
-            if writer.kind == "int":
-                self.source.add(f"if {raw} >> 32: raise DecodeError('int-range')")
-        if reader is None:
-            return "None"
-        number = self._assign(f"{raw} >> 1 ^ -({raw} & 1)")
-        if reader.kind in FLOATS:
-            return f"float({number})"
-        return self._logical_integer(reader.logical, number)
-
-    def _logical_integer(self, logical: Logical | None, number: str) -> str:
-        match logical:
-            case None:
-                return number
-            case Logical(kind="timestamp-millis"):
-                exact = f"epoch + timedelta(0, 0, {number} * 1000)"
-                return self._assign(f"moment({number} / 1e3, UTC) if 0 <= {number} < {FLOAT_MILLIS} else {exact}")
-            case Logical(kind="timestamp-micros"):
-                exact = f"epoch + timedelta(0, 0, {number})"
-                near = f"0 <= {number} < {FLOAT_MILLIS}000"
-                return self._assign(f"moment({number} / 1e6, UTC) if {near} else {exact}")
-            case Logical(kind="date"):
-                return self._assign(f"read_date({number})")
-        function = "read_time" if logical.kind.startswith("time-") else "read_local_timestamp"
-        micros = f"{number} * 1000" if logical.kind.endswith("millis") else number
-        return self._assign(f"{function}({micros})")
-
-    def _read_floats(self, kinds: Sequence[str]) -> list[str]:
-        """Emit one read for a run of floats and doubles."""
-        form = Struct("<" + "".join(FLOATS[kind] for kind in kinds))
-        names = [self.source.local() for _ in kinds]
-        unpack = self.source.constant(form.unpack_from)
-        self.source.add(f"{', '.join(names)}, = {unpack}(f, i); i += {form.size}")
-        return names
-
-    def _read_text(self, writer: Primitive, reader: Primitive | None) -> str:
-        content = self._bytes()
-        if writer.kind == "string" and (reader is None or reader.kind == "bytes"):
-            self.source.add(f"{content}.decode()")
-        if reader is None:
-            return "None"
-        if reader.kind == "string":
-            text = self._assign(f"{content}.decode()")
-            return self._assign(f"read_uuid({text})") if reader.logical else text
-        return self._decimal(reader.logical, content) if reader.logical else self._assign(content)
-
-    def _decimal(self, logical: Logical, content: str, size: int | None = None) -> str:
-        form = self.source.constant(values.DecimalForm(logical.precision, logical.scale, size).read)
-        return self._assign(f"{form}({content})")
-
-    def _read_fixed(self, writer: Fixed, reader: Fixed | None) -> str:
-        self.source.add(f"s = i; i += {writer.size}")
-        if reader is None:
-            return "None"
-        match reader.logical:
-            case Logical(kind="decimal") as logical:
-                return self._decimal(logical, "f[s:i]", reader.size)
-            case Logical(kind="uuid"):
-                return self._assign("UUID(bytes=f[s:i])")
-        return self._assign("f[s:i]")
-
-    def _read_enum(self, writer: Enum, reader: Enum | None) -> str:
-        raw = self._index(len(writer.symbols))
-        if reader is None:
-            last = 2 * len(writer.symbols) - 2
-            self.source.add(f"if {raw} & 1 or {raw} > {last}: raise DecodeError('enum')")
-            return "None"
-        member = str if self._models.root is dict else self._models.types[reader.name]
-        known = {symbol: member(symbol) for symbol in reader.symbols}
-        default = known.get(reader.default or "")
-        members = {2 * at: known.get(symbol, default) for at, symbol in enumerate(writer.symbols)}
-        table = self.source.constant({raw: value for raw, value in members.items() if value is not None})
-        return self._assign(f"{table}[{raw}]")  # a KeyError is told as `enum`
-
     # --- types with parts
 
     def _read_union(self, writer: Union, reader: Node | None) -> str:
         source = self.source
-        raw, value = self._index(len(writer.branches)), source.local()
+        raw, value = self._leaves.index(len(writer.branches)), source.local()
         for index, branch in enumerate(writer.branches):
             with source.block(f"{'el' * (index > 0)}if {raw} == {2 * index}:"), source.at(str(index)):
                 source.add(f"{value} = {self._read(branch, reader)}")
@@ -312,21 +174,21 @@ class Reading:
 
     def _read_array(self, writer: Array, reader: Array | None) -> str:
         source = self.source
-        found = self._assign("[]") if reader else ""
+        found = self._leaves.assign("[]") if reader else ""
         with source.at("items"), self._blocks(smallest(writer.items, self._sizes)):
             value = self._read(writer.items, reader.items if reader else None)
             source.add(f"{found}.append({value})" if reader else "pass")
-        return self._assign(f"tuple({found})") if reader else "None"
+        return self._leaves.assign(f"tuple({found})") if reader else "None"
 
     def _read_map(self, writer: Map, reader: Map | None) -> str:
         source = self.source
-        found = self._assign("{}")
+        found = self._leaves.assign("{}")
         with source.at("values"), self._blocks(1 + smallest(writer.values, self._sizes)):
-            key = self._assign(f"{self._bytes()}.decode()")
+            key = self._leaves.assign(f"{self._leaves.content()}.decode()")
             source.add(f"if {key} in {found}: raise DecodeError('duplicate-key')")
             value = self._read(writer.values, reader.values if reader else None)
             source.add(f"{found}[{key}] = {value}")
-        return self._assign(f"FrozenDict({found})") if reader else "None"
+        return self._leaves.assign(f"FrozenDict({found})") if reader else "None"
 
     def _read_record(self, writer: Record, reader: Record | None, *, root: bool) -> str:
         if reader is None:
@@ -350,7 +212,7 @@ class Reading:
             fields = list(run)
             if floats:
                 with self.source.at(",".join(field.name for field in fields)):
-                    names = self._read_floats([label(field.type) for field in fields])
+                    names = self._leaves.floats([label(field.type) for field in fields])
                 found.update(zip((field.name for field in fields), names, strict=True))
                 continue
             for field in fields:
@@ -374,8 +236,8 @@ class Reading:
         fields = f"{{{', '.join(pairs)}}}"
         if validate:
             check = source.constant(model.model_validate)
-            return self._assign(f"{check}({fields}, from_attributes=True)")
-        value = self._assign(f"new({source.constant(model)})")
+            return self._leaves.assign(f"{check}({fields}, from_attributes=True)")
+        value = self._leaves.assign(f"new({source.constant(model)})")
         source.add(f"set_dict({value}, {fields})")
         source.add(f"set_fields({value}, {source.constant(set(model.model_fields))})")
         source.add(f"set_extra({value}, None); set_private({value}, None)")
