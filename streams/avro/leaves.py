@@ -67,11 +67,13 @@ class Leaves:
         return raw
 
     def assign(self, expression: str) -> str:
+        """Emit an assignment to a fresh name; return the name."""
         value = self._source.local()
         self._source.add(f"{value} = {expression}")
         return value
 
     def primitive(self, writer: Primitive, reader: Primitive | None) -> str:
+        """Emit the reading of a primitive, promoted to what the reader has."""
         match writer.kind:
             case "null":
                 return "None"
@@ -140,6 +142,7 @@ class Leaves:
         return self.assign(f"{form}({content})")
 
     def fixed(self, writer: Fixed, reader: Fixed | None) -> str:
+        """Emit the reading of a fixed."""
         self._source.add(f"s = i; i += {writer.size}")
         if reader is None:
             return "None"
@@ -151,6 +154,7 @@ class Leaves:
         return self.assign("f[s:i]")
 
     def enum(self, writer: Enum, reader: Enum | None) -> str:
+        """Emit the reading of an enum; a symbol that the reader lacks becomes its default, or is refused."""
         raw = self.index(len(writer.symbols))
         if reader is None:
             last = 2 * len(writer.symbols) - 2
