@@ -169,7 +169,7 @@ class FakeReader:
 
     def poll(self, most: int, timeout: float) -> Polled:
         del timeout
-        return _polled(self.cursors.values(), min(most, 3))  # few at a time, so that a restore takes several polls
+        return _polled(self.cursors.values(), min(most, 1))  # one at a time, so that a restore takes several polls
 
 
 class Group:

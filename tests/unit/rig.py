@@ -27,7 +27,7 @@ from streams.worker import Worker
 
 PARTITIONS = 2
 SLOTS = 2
-COMMIT_INTERVAL = 0.2
+COMMIT_INTERVAL = 0.5
 TICK = 0.01  # seconds that pass whenever somebody looks at the clock
 MOST_ROUNDS = 500
 
@@ -374,10 +374,11 @@ def _same(what: str, found: Any, expected: Any) -> None:
         raise JudgeError(f"{what}: found {found}, expected {expected}")
 
 
-def play(rig: Rig, seed: int, steps: int = 25) -> None:
+def play(rig: Rig, seed: int, steps: int = 40) -> None:
     """Let random things befall the workers, then let them finish."""
     happening = Happening(rig, random.Random(seed))
-    rig.start(0)
+    for number in range(SLOTS):
+        rig.start(number)
     for _ in range(steps):
         happening.one()
     rig.settle()
@@ -390,8 +391,8 @@ class Happening:
         "produce": 6,
         "run": 12,
         "start": 3,
-        "move": 2,
-        "lose": 1,
+        "move": 3,
+        "lose": 3,
         "abort": 3,
         "fence": 1,
         "die": 2,
