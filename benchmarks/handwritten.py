@@ -15,7 +15,6 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
-
 from meter import Meter
 
 BATCH = 500  # 100 to 5,000 make no difference here

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +20,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka import TopicPartition as Assigned
+from events import Headline, Post
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
 from streams.avro.model import schema_of
 from streams.kafka.admin import Admin, partition_of
 from streams.record import TopicPartition
-
-from events import Headline, Post
 
 PARTITIONS = 4
 SEED = 7
@@ -32,6 +33,7 @@ FIRST_MS = 1_750_000_000_000
 AUDIENCES = ("PUBLIC", "FOLLOWERS", "PUBLIC", "FRIENDS")
 WORDS = ("river", "stone", "cloud", "ember", "maple", "quiet", "north", "amber", "field", "light")
 LONGEST_RUN = 600.0  # seconds
+MARKER_WAIT = 10.0  # seconds
 HEADER = 5  # bytes: 0 and the schema's id
 
 POST, HEADLINE = (json.loads(schema_of(model).text) for model in (Post, Headline))
@@ -165,9 +167,14 @@ def digest(admin: Admin, servers: str, topic: str, schema_id: int) -> Digest:
     return found
 
 
-def committed(admin: Admin, group: str, topic: str) -> dict[int, int]:
-    """Return what the group committed, as the broker knows it."""
-    return {tp.partition: at for tp, at in admin.committed(group).items() if tp.topic == topic}
+def committed(admin: Admin, group: str, topic: str, ends: Mapping[int, int]) -> dict[int, int]:
+    """Return what the group committed, as the broker knows it; the marker of the last transaction may take a moment."""
+    deadline = time.monotonic() + MARKER_WAIT
+    while True:
+        found = {tp.partition: at for tp, at in admin.committed(group).items() if tp.topic == topic}
+        if all(found.get(number, 0) >= end for number, end in ends.items()) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def written(admin: Admin, topic: str) -> int:

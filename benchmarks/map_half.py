@@ -19,6 +19,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import harness
+from harness import BenchmarkError
+from ours import SOURCE, build
+
 from streams.avro.model import schema_of
 from streams.avro.registry import Registry
 from streams.embedded import Cluster
@@ -26,10 +30,6 @@ from streams.errors import StreamsError
 from streams.kafka import config
 from streams.kafka.admin import Admin
 from streams.settings import Settings
-
-import harness
-from harness import BenchmarkError
-from ours import SOURCE, build
 
 OURS, HANDWRITTEN = "ours", "handwritten"
 PROGRAMS = {OURS: "ours.py", HANDWRITTEN: "handwritten.py"}
@@ -107,7 +107,7 @@ class Benchmark:
         return self.settings.commit_interval.total_seconds() * 1000
 
     def _compare(self, group: str, output: str, headline_id: int) -> None:
-        committed = harness.committed(self._admin, group, SOURCE)
+        committed = harness.committed(self._admin, group, SOURCE, self.filled.ends)
         if any(committed.get(partition, 0) < end for partition, end in self.filled.ends.items()):
             raise BenchmarkError(f"group {group} committed {committed}, the ends are {self.filled.ends}")
         found = harness.digest(self._admin, str(self.settings.bootstrap_servers), output, headline_id)

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
 
+from events import Audience, Headline, Post
+from meter import Meter
+
 from streams import App, Context, assembly
 from streams.kafka.consumer import GroupConsumer
 from streams.kafka.producer import TransactionalProducer
 from streams.logs import configure_logs
 from streams.record import Polled, TopicPartition
 from streams.settings import Settings
-
-from events import Audience, Headline, Post
-from meter import Meter
 
 SOURCE = "posts"
 

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import psutil
+
 from stories.catalog import STORIES
 from stories.run import Progress, StoryRun
 from streams.embedded import Cluster

@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 
+import harness
+from events import Headline, Post
 from fastavro import parse_schema, schemaless_writer
+from ours import SOURCE, build
+
 from streams import Context
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.record import RawRecord, Record
 from streams.state.task_state import TaskState
 from streams.task import Task
-
-import harness
-from events import Headline, Post
-from ours import SOURCE, build
 
 RECORDS = 500
 ROUNDS = 100
