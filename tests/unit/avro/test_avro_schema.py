@@ -49,6 +49,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ("strin", "", "unknown type"),
     ([], "", "branches"),
     (["null", ["int"]], "/1", "inside a union"),
+    ([{"type": "fixed", "name": f"F{n}", "size": 1} for n in range(257)], "", "256 branches"),
     (["int", "int"], "/1", "second int"),
     ([{"type": "array", "items": "int"}, {"type": "array", "items": "long"}], "/1", "second array"),
     ({"type": "array"}, "/items", "not a type"),
