@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from importlib.metadata import entry_points
@@ -31,7 +30,10 @@ app.add_typer(group.app, name="group")
 def main() -> None:
     """Run the command line; every error that is not a bug ends as one message and a defined exit code."""
     for command in entry_points(group="streams.commands"):
-        app.command(command.name)(command.load())
+        try:
+            app.command(command.name)(command.load())
+        except Exception as error:  # noqa: BLE001 - another package's fault must not take our commands away
+            sys.stderr.write(f"warning: the command {command.name} cannot be loaded: {type(error).__name__}: {error}\n")
     try:
         app()
     except StreamsError as error:
@@ -39,6 +41,3 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
