@@ -14,7 +14,7 @@ from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader
 from streams.kafka.producer import TransactionalProducer
-from streams.preflight import check_topics, load_codecs
+from streams.preflight import check_topics, commit_interval, load_codecs
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
@@ -53,6 +53,7 @@ def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], 
 
 
 def _assemble(processor: Processor, settings: Settings, resources: ExitStack) -> tuple[Worker, GroupConsumer]:
+    interval = commit_interval(processor, settings)
     admin = Admin(settings, settings.start_timeout.total_seconds())
     check_topics(admin, processor)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
@@ -82,7 +83,7 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
         open_task,
         loops=processor.source in processor.outputs.values(),
         poll_records=settings.poll_records,
-        commit_interval=(processor.commit_every or settings.commit_interval).total_seconds(),
+        commit_interval=interval.total_seconds(),
         commit_records=settings.commit_records,
         stable_timeout=budget + ABORT_SCAN,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.errors import IncompatibleError
+from streams.errors import IncompatibleError, UsageError
+from streams.settings import Settings
 from streams.topology import Processor, TopicSpec
 
 
@@ -44,6 +46,22 @@ def check_topics(cluster: Cluster, processor: Processor) -> None:
             + "\n".join(f"  - {p}" for p in problems),
             fix="`streams topic create MODULE:APP` makes the missing ones; mend the others by hand",
         )
+
+
+def commit_interval(processor: Processor, settings: Settings) -> timedelta:
+    """Return how long a commit may wait: what the processor's stores ask for, else what is set.
+
+    Raises:
+        UsageError: that is longer than a transaction lives, so each would be rolled back before its commit.
+    """
+    every = processor.commit_every or settings.commit_interval
+    if every >= settings.transaction_timeout:
+        raise UsageError(
+            f"processor {processor.name}: commit_every ({every}) must be shorter than transaction_timeout "
+            f"({settings.transaction_timeout})",
+            fix="shorten commit_every, or set a longer transaction_timeout",
+        )
+    return every
 
 
 def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[Any]]:
