@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 import pytest
 from rig import CHANGELOG, PROCESSOR, Item, Items
 
+from streams import App, Context
 from streams.avro.model import schema_of
 from streams.errors import DecodeError, IncompatibleError, UnknownSchemaError, UsageError
-from streams.preflight import check_topics, load_codecs
+from streams.preflight import check_topics, commit_interval, load_codecs
+from streams.settings import load_settings
 
 
 class Cluster:
@@ -81,3 +83,22 @@ def test_what_is_only_read_is_asked_for_by_id_when_it_comes() -> None:
         codecs["in"].decode([b"junk"])
     with pytest.raises(UsageError):
         codecs["in"].encode([Item(key="a", n=1)])
+
+
+def test_a_store_cannot_ask_for_longer_commits_than_a_transaction_lives() -> None:
+    """The broker would roll each of them back before its commit, for ever."""
+    settings = load_settings(code={"transaction_timeout": "10s", "commit_interval": "100ms"})
+    assert commit_interval(PROCESSOR, settings) == settings.commit_interval
+    declared = App("slow")
+    source = declared.topic("in", Item, key="key")
+    for every in ("2s", "10s"):
+        store = declared.store(f"s{every}", str, Items, commit_every=every)
+
+        def handle(item: Item, ctx: Context) -> None:
+            del item, ctx
+
+        handle.__name__ = f"handle_{every}"
+        declared.processor(source, uses=[store])(handle)
+    assert commit_interval(declared.processors["handle_2s"], settings).total_seconds() == 2
+    with pytest.raises(UsageError, match="commit_every"):
+        commit_interval(declared.processors["handle_10s"], settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from streams.settings import OURS, Settings, librdkafka_properties, load_setting
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in __import__("os").environ if name.startswith("STREAMS_")]:
+    for name in [name for name in os.environ if name.startswith("STREAMS_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
