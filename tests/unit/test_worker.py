@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import produce
+from fakes import Outcome, produce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rig import CODECS, Item, Rig, play
+from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.errors import AbortedError
+from streams.errors import AbortedError, FencedError, IncompatibleError
 from streams.record import TopicPartition
+from streams.worker import MOST_ABORTS
 
 ZERO, ONE = TopicPartition("in", 0), TopicPartition("in", 1)
 
@@ -21,6 +23,12 @@ ZERO, ONE = TopicPartition("in", 0), TopicPartition("in", 1)
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+def turn(slot: Slot, before: Callable[[], None] = lambda: None) -> None:
+    for _ in range(300):
+        before()
+        slot.worker.run_once()
 
 
 def until_stepped(rig: Rig, number: int = 0) -> None:
@@ -122,3 +130,134 @@ def test_the_last_record_of_a_partition_survives_the_wait_for_its_schema(tmp_pat
     lookup.asked.clear()
     rig.settle()
     assert [record.key for record in rig.log.committed("out")] == [b"a"]
+
+
+def test_one_record_that_the_broker_refuses_is_found_and_its_neighbours_pass(rig: Rig) -> None:
+    """INV-4, INV-9: by ever smaller transactions; the dead letter is in the same transaction as its offset."""
+    rig.start(0)
+    rig.produce([("a", "ok")] * 40 + [("a", "large")] + [("a", "ok")] * 40)
+    rig.settle()
+    assert rig.log.committed(DEAD_LETTERS)[0].key == b"a"
+    assert rig.judge() > 0
+
+
+def test_after_an_offender_transactions_grow_again(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.produce([("a", "large")])
+    rig.settle()
+    rig.produce([("a", "ok")] * 60)
+    rig.settle()
+    assert slot.worker._most_attempts is None
+
+
+def test_a_dead_letter_that_the_broker_refuses_too_ends_the_worker_with_a_clear_message(tmp_path: Path) -> None:
+    """INV-1: it may neither be dropped nor passed over."""
+    rig = Rig(tmp_path, refuses=lambda record: record.topic in {"out", DEAD_LETTERS})
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok")])
+    with pytest.raises(IncompatibleError, match="dead letter") as raised:
+        turn(slot)
+    assert "max.message.bytes" in str(raised.value)
+    assert rig.log.offsets == {}
+    slot.shut(failed=True)
+    assert rig.log.offsets == {}
+
+
+def test_aborts_in_a_row_without_progress_end_the_worker(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok")])
+    with pytest.raises(FencedError, match="in a row"):
+        turn(slot, lambda: rig.chaos.arm(0, AbortedError("chaos")))
+    rig.chaos.disarm()
+    slot.shut(failed=True)
+
+
+def test_aborts_with_progress_between_them_do_not_add_up(rig: Rig) -> None:
+    slot = rig.start(0)
+    for _ in range(3 * MOST_ABORTS):
+        rig.produce([("a", "ok")])
+        rig.chaos.arm(3, AbortedError("chaos"))
+        rig.settle()
+    assert rig.slots[0] is slot
+    assert rig.judge() > 0
+
+
+def test_committed_offsets_are_read_before_the_bounds_of_the_restore(rig: Rig) -> None:
+    """INV-3: the other way round a commit in between would give newer offsets than state."""
+    order: list[str] = []
+    slot = rig.start(0)
+    committed, begin = slot.consumer.committed, slot.worker._restorer.begin
+    slot.consumer.committed = lambda *a: order.append("committed") or committed(*a)  # type: ignore[func-returns-value,method-assign]
+    slot.worker._restorer.begin = lambda states: order.append("bounds") or begin(states)  # type: ignore[func-returns-value,method-assign]
+    rig.spread()
+    rig.run(0)
+    assert order[:2] == ["committed", "bounds"]
+
+
+def test_a_partition_whose_state_is_behind_waits_until_it_is_restored(rig: Rig) -> None:
+    """INV-3: the slot without the state reads the changelog before the first record."""
+    rig.start(0)
+    rig.produce([(key, "ok") for key in "abcdefgh"])
+    rig.settle()
+    rig.stop(0)
+    rig.produce([(key, "ok") for key in "abcdefgh"])
+    slot = rig.start(1)
+    rig.spread()
+    rig.run(1)
+    assert slot.worker._restorer.remaining()
+    assert all(cursor.paused for cursor in slot.consumer.cursors.values())
+    assert rig.slots[1].worker.counts["processed"] == 0
+    rig.settle()
+    assert rig.judge() > 0
+
+
+def test_the_end_behind_a_marker_is_committed(rig: Rig) -> None:
+    """INV-10: or lag would stay at 1 for ever."""
+    rig.start(0)
+    rig.produce([("a", "ok")], Outcome.COMMITTED)
+    rig.produce([("a", "ok")], Outcome.ABORTED)
+    rig.settle()
+    assert rig.lag() == 0
+    assert rig.log.high_watermark(rig.log.committed("in")[0].origin) == 4
+
+
+def test_a_processor_that_feeds_itself_commits_no_ends(tmp_path: Path) -> None:
+    """Each such commit would write a marker, which is a new end."""
+    rig = Rig(tmp_path)
+    slot = rig.start(0)
+    slot.worker._loops = True
+    rig.spread()
+    rig.produce([("a", "ok")], Outcome.COMMITTED)
+    rig.run(0, 40)
+    assert list(rig.log.offsets.values()) == [1]
+
+
+def test_a_record_is_not_dealt_with_again_after_a_rebalance_that_gives_it_back(rig: Rig) -> None:
+    """INV-6."""
+    one, two = rig.start(0), rig.start(1)
+    rig.produce([(key, "ok") for key in "abcdefgh"])
+    rig.spread()
+    until_stepped(rig)
+    for owner in (two, one, two):
+        rig.group.assign([ZERO, ONE], owner.consumer)
+        rig.run(0, 2)
+        rig.run(1, 2)
+    rig.settle()
+    assert rig.judge() > 0
+
+
+def test_an_error_of_the_listener_ends_the_worker_and_nothing_is_committed_any_more(rig: Rig) -> None:
+    """INV-6: what was stepped before is for the next owner."""
+    rig.start(0)
+    rig.group.assign([ZERO], rig.slots[0].consumer)
+    rig.produce([(key, "ok") for key in "abcdefgh"])
+    until_stepped(rig)
+    rig.chaos.arm(1, FencedError("no committed offsets"))
+    rig.group.assign([ONE], rig.slots[0].consumer)
+    rig.run(0)
+    assert rig.deaths == {"FencedError": 1}
+    assert rig.log.offsets == {}
+    rig.settle()
+    assert rig.judge() > 0
