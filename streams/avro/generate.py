@@ -7,7 +7,7 @@ something; everything else goes through `repr`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +33,13 @@ from streams.avro.model import AvroModel, FrozenDict, FrozenMap, Int, Long'''
 TEXT_WIDTH: Final = 100
 
 
-def generate(schemas: Path, versions: Mapping[str, int] | None = None, namespaces: Sequence[str] | None = None) -> str:
-    """Return the module of all contracts below `schemas`, or of some namespaces.
+def generate(
+    schemas: Path,
+    versions: Mapping[str, int] | None = None,
+    namespaces: Sequence[str] | None = None,
+    records: Collection[str] | None = None,
+) -> str:
+    """Return the module of all contracts below `schemas`, or of some namespaces or records.
 
     Every contract is generated in its newest version, or in the one that `versions` names by record or full name.
 
@@ -42,15 +47,21 @@ def generate(schemas: Path, versions: Mapping[str, int] | None = None, namespace
         UsageError: a contract is wrong, two of them disagree on a type, or Python cannot hold one.
     """
     contracts = load(schemas, namespaces)
-    unknown = {*(versions or {})} - {name for contract in contracts for name in (contract.name, short(contract.name))}
+    unknown = {*(versions or {}), *(records or ())} - {name for contract in contracts for name in _called(contract)}
     if unknown:
         raise UsageError(f"no contract is called {', '.join(sorted(unknown))}", where=str(schemas))
-    return render(_pinned(contract, versions or {}) for contract in contracts)
+    chosen = [contract for contract in contracts if not records or not _called(contract).isdisjoint(records)]
+    return render(_pinned(contract, versions or {}) for contract in chosen)
 
 
 def render(contracts: Iterable[Contract]) -> str:
     """Return the module of these contracts, each in its last version; raise UsageError as `generate` does."""
     return _Module(contracts).text()
+
+
+def _called(contract: Contract) -> set[str]:
+    """Return the names that a contract goes by: with its namespace and without."""
+    return {contract.name, short(contract.name)}
 
 
 def _pinned(contract: Contract, versions: Mapping[str, int]) -> Contract:

@@ -36,17 +36,20 @@ def generate(
         list[str] | None, typer.Option("--version", metavar="RECORD=N", help="Not the newest version; repeatable.")
     ] = None,
     namespace: Namespaces = None,
+    record: Annotated[
+        list[str] | None, typer.Option("--record", metavar="RECORD", help="Only this contract; repeatable.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if the file is stale.")] = False,
 ) -> None:
-    """Write a Python module of pydantic models for all contracts, or those of some namespaces."""
-    source = generate_module(schemas, dict(_pin(text) for text in version or []), namespace)
+    """Write a Python module of pydantic models for all contracts, or some of them."""
+    source = generate_module(schemas, dict(_pin(text) for text in version or []), namespace, record)
     if not check:
         out.write_text(source, encoding="utf-8")
         sys.stderr.write(f"{out} written\n")
         return
     if not out.is_file() or out.read_text(encoding="utf-8") != source:
         raise IncompatibleError(
-            "the generated module is stale", where=str(out), fix=_command(out, schemas, version, namespace)
+            "the generated module is stale", where=str(out), fix=_command(out, schemas, version, namespace, record)
         )
     sys.stderr.write(f"{out} is what its contracts say\n")
 
@@ -128,9 +131,16 @@ def _pin(text: str) -> tuple[str, int]:
     return record, int(number)
 
 
-def _command(out: Path, schemas: Path, versions: Sequence[str] | None, namespaces: Sequence[str] | None) -> str:
+def _command(
+    out: Path,
+    schemas: Path,
+    versions: Sequence[str] | None,
+    namespaces: Sequence[str] | None,
+    records: Sequence[str] | None,
+) -> str:
     words = ["streams schema generate", f"--out {out}"]
     words += [f"--schemas {schemas}"] if schemas != SCHEMAS else []
     words += [f"--version {text}" for text in versions or []]
     words += [f"--namespace {name}" for name in namespaces or []]
+    words += [f"--record {name}" for name in records or []]
     return " ".join(words)

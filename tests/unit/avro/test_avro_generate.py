@@ -277,3 +277,13 @@ def test_the_module_passes_mypy_strict(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     for shown in ("tuple[str, ...]", "str | int | None", "Decimal", "Mapping[str, int]"):
         assert shown in done.stdout
+
+
+def test_single_records_are_chosen_by_either_name_and_unknown_ones_refused(tmp_path: Path) -> None:
+    write(tmp_path, record(("a", "int"), name="A"))
+    write(tmp_path, record(("b", "int"), name="B"))
+
+    assert "class B(" not in generate(tmp_path, records=["A"])
+    assert generate(tmp_path, records=["shop.A"]) == generate(tmp_path, records=["A"])
+    with pytest.raises(UsageError, match="no contract is called C"):
+        generate(tmp_path, records=["C"])
