@@ -54,10 +54,12 @@ def demo(
     lost or came twice.
     """
     chosen = [STORIES[story.value]] if story else list(STORIES.values())
-    given = {"bootstrap_servers": bootstrap_servers, "schema_registry_url": schema_registry_url}
-    if properties:
-        given["kafka"] = parse_properties(properties)  # type: ignore[assignment]
-    settings = load_settings(command_line=given | {"log_level": "info"})
+    given = {
+        "bootstrap_servers": bootstrap_servers,
+        "schema_registry_url": schema_registry_url,
+        "kafka": parse_properties(properties) if properties else None,
+    }
+    settings = load_settings(command_line=given, code={"log_level": "warning"})
     configure_logs(settings.log_format, settings.log_level)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwinds, so that all we started stops
     if data is not None:
@@ -109,7 +111,7 @@ def _print(outcomes: dict[str, Outcome], *, as_json: bool, real: bool) -> None:
         console.print(table)
         told = "every record as expected" if outcome.verdict.holds else "NOT as expected"
         console.print(f"{name}: {outcome.verdict.difference.compared:,} records compared, {told}\n")
-    console.print("Try next:\n" + "\n".join(f"  {line}" for line in _next(real=real)), highlight=False)
+    console.print("Try next:\n" + "\n".join(f"  {line}" for line in _next(real=real)), highlight=False, soft_wrap=True)
 
 
 def _next(*, real: bool) -> list[str]:

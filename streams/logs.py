@@ -37,4 +37,6 @@ class _ToStructlog(logging.Handler):
     """Passes what the Kafka client logs on to the structured log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger("librdkafka").log(record.levelno, "client", said=record.getMessage())
+        said = record.getMessage()
+        level = logging.DEBUG if said.endswith("retrying") else record.levelno  # it sees to that by itself
+        structlog.get_logger("librdkafka").log(level, "client", said=said)
