@@ -33,7 +33,14 @@ class Owned:
     def receive(self, records: Sequence[RawRecord]) -> None:
         """Take polled records of this partition in their order, without those dealt with or buffered before."""
         expected = self.buffer[-1].offset + 1 if self.buffer else self.done or 0
-        self.buffer += records if records[0].offset >= expected else [r for r in records if r.offset >= expected]
+        first, last = records[0].offset, records[-1].offset
+        if first >= expected and last - first >= len(records) - 1:
+            self.buffer += records
+            return
+        for record in records:
+            if record.offset >= expected:
+                self.buffer.append(record)
+                expected = record.offset + 1
 
     def reach_end(self, offset: int) -> None:
         """Note that the partition ends here for now, perhaps behind a transaction marker."""

@@ -309,6 +309,8 @@ class FakeProducer:
         self._refuses = refuses or (lambda _record: False)
         self._queue: list[tuple[RawRecord, Callable[[int], None] | None]] = []
         self.transaction: Transaction | None = None
+        self.expires: tuple[Callable[[], float], float] = (lambda: 0.0, 1.0)  # a clock, and how long transactions live
+        self._begun = 0.0
         self._refused = False
         self._fenced = False
         earlier = log.producers.get(name)
@@ -363,8 +365,11 @@ class FakeProducer:
         self._call(name)
         if self.transaction is None:
             self.transaction = Transaction()
+            self._begun = self.expires[0]()
 
     def _call(self, name: str) -> None:
+        if self.transaction is not None and self.expires[0]() - self._begun > self.expires[1]:
+            self.fence()
         if self._fenced:
             raise FencedError("fenced")
         self._chaos.call(name)

@@ -138,6 +138,7 @@ class Slot:
         self.states: list[TaskState] = []
         self.consumer = FakeConsumer(rig.group, self.chaos)
         self.producer = FakeProducer(rig.log, self.folder.name, self.chaos, rig.refuses)
+        self.producer.expires = (lambda: rig.now, rig.transaction_timeout)
         self.reader = FakeReader(rig.log)
         self.worker = Worker(
             self.consumer,
@@ -154,6 +155,8 @@ class Slot:
             now_ms=lambda: 0,
         )
         self.consumer.listener = self.worker
+        if not rig.cautious:
+            self.worker._most_attempts = None  # as after the first few transactions
 
     def _open_task(self, partition: TopicPartition) -> Task:
         behind = self.rig.processor.state()
@@ -203,6 +206,8 @@ class Rig:
         self.group = Group(self.log, processor.source.name)
         self.chaos = Chaos()
         self.now = 0.0
+        self.transaction_timeout = float("inf")
+        self.cautious = False
         self.slots: dict[int, Slot] = {}
         self.sent = 0
         self.expected: dict[str, list[int]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rig import CODECS, Item
@@ -53,6 +54,28 @@ def test_records_that_come_again_are_dropped() -> None:
     assert not one.runnable
     one.receive(records(3, 4))
     assert offsets(one.batch(10)) == [4]
+
+
+def test_a_run_that_repeats_itself_is_taken_once() -> None:
+    """As polled around a partition that was given up and came back."""
+    one = owned(3)
+    one.receive(records(3, 4, 5, 3, 4, 5, 6))
+    assert offsets(one.batch(10)) == [3, 4, 5, 6]
+
+
+def test_a_partition_waits_until_its_state_is_ready() -> None:
+    fresh = Owned(Task(app.processors["ignore"], CODECS, TaskState()), None)
+    fresh.receive(records(0))
+    assert not fresh.runnable
+
+
+def test_a_rewind_discards_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INV-3."""
+    one = owned()
+    discarded: list[bool] = []
+    monkeypatch.setattr(one.task.state, "discard", lambda: discarded.append(True))
+    one.rewind()
+    assert discarded == [True]
 
 
 @given(runs=st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=8).map(sorted), max_size=8))

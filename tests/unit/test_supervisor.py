@@ -103,6 +103,23 @@ def test_a_failure_that_a_restart_does_not_mend_is_final(processes: list[FakePro
     assert len(processes) == 2
 
 
+def test_a_cluster_that_was_there_and_went_away_is_waited_for(
+    processes: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first start it is a wrong address; later it is an outage, which may last."""
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    supervisor = supervised()
+    now += module.STEADY_AFTER + 1
+    for number in range(1, 5):
+        processes[-1].end(5 if number == 1 else 3)
+        supervisor.poll(0)
+        now += module.MOST_BACKOFF
+        supervisor.poll(0)
+        assert supervisor.failed is None
+        assert len(processes) == number + 1
+
+
 def test_the_next_restarts_wait_longer_and_longer_however_often_it_dies(
     processes: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:

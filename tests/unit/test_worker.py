@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import Outcome, produce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play
+from rig import app as rig_app
 
+from streams import Context
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import AbortedError, FencedError, IncompatibleError
@@ -40,11 +45,14 @@ def until_stepped(rig: Rig, number: int = 0) -> None:
     raise AssertionError("nothing was stepped")
 
 
-@given(seed=st.integers(0, 1 << 32))
+@given(seed=st.integers(0, 1 << 32), cautious=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_exactly_once_whatever_befalls_the_workers(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_exactly_once_whatever_befalls_the_workers(
+    seed: int, cautious: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """INV-1, INV-2, INV-3, INV-4, INV-5, INV-6, INV-9, INV-10: nothing lost, twice, out of order or left behind."""
     rig = Rig(tmp_path_factory.mktemp("state"))
+    rig.cautious = cautious
     play(rig, seed)
     rig.judge()
 
@@ -259,5 +267,24 @@ def test_an_error_of_the_listener_ends_the_worker_and_nothing_is_committed_any_m
     rig.run(0)
     assert rig.deaths == {"FencedError": 1}
     assert rig.log.offsets == {}
+    rig.settle()
+    assert rig.judge() > 0
+
+
+def test_a_handler_that_takes_longer_than_a_transaction_lives_is_got_past(tmp_path: Path) -> None:
+    """With outputs of another partition waiting in it a transaction expires; after a restart it must not again."""
+    processor = rig_app.processors["append"]
+    rig = Rig(tmp_path)
+    slow = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 1)
+    quick = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 0)
+
+    def sleepy(item: Item, ctx: Context) -> Any:
+        rig.now += 15.0 if item.key == slow else 0.0
+        return processor.handler(item, ctx)
+
+    rig.processor = replace(processor, handler=sleepy)
+    rig.transaction_timeout, rig.cautious = 10.0, True
+    rig.start(0)
+    rig.produce([(quick, "ok"), (slow, "ok")] * 3)
     rig.settle()
     assert rig.judge() > 0
