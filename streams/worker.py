@@ -106,7 +106,7 @@ class Worker:
         self._attempts = 0  # records stepped since the last commit
         self._last: tuple[TopicPartition, int] | None = None  # the newest of them
         # Records that a transaction may hold: few while an offender is looked for, and few at first: a handler
-        # that takes longer than a transaction lives lets it expire if other outputs wait in it; a new process gets past.
+        # that takes longer than a transaction lives lets it expire if other outputs wait in it; a new process must not.
         self._most_attempts: int | None = 1
         self._aborts = 0
         self._failed = False
