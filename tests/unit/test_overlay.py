@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Appended, Items
 
@@ -30,11 +30,13 @@ ACTIONS = st.lists(
         st.tuples(st.just("commit"), st.integers(0, 200)),
         st.tuples(st.just("discard")),
     ),
-    max_size=40,
+    min_size=12,
+    max_size=60,
 )
 
 
 @given(actions=ACTIONS, cache=st.sampled_from([0, 150, 400, 1 << 20]))
+@settings(max_examples=150, deadline=None)
 def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(  # noqa: C901 - one case for each action
     actions: list[tuple[Any, ...]], cache: int
 ) -> None:
@@ -60,6 +62,7 @@ def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(  # noqa: C901 - o
             case "rollback":
                 undo.rollback(marked[0])
                 model, dirty = dict(marked[1]), set(marked[2])
+                assert {key: overlay.get(key) for key in "abc"} == {key: model.get(key) for key in "abc"}
             case "clear":
                 undo.clear()
                 marked = (undo.mark(), dict(model), set(dirty))
@@ -101,6 +104,38 @@ def test_the_cache_stays_warm_and_within_its_bounds() -> None:
         overlay.get(key)
     assert overlay._cached <= 10_000
     assert len(overlay._live) <= 10
+
+
+def test_a_rolled_back_key_is_what_it_was_before_and_no_more_dirty_than_before() -> None:
+    """INV-4."""
+    undo = UndoLog()
+    overlay: Overlay[str, int] = Overlay(lambda _key: (7, 1), undo)
+    overlay.put("a", 1)
+    mark = undo.mark()
+    overlay.put("a", 2)
+    overlay.put("b", 3)
+    overlay.put("b", 4)
+    undo.rollback(mark)
+    assert overlay.dirty() == [("a", 1)]
+    assert (overlay.get("a"), overlay.get("b")) == (1, 7)
+    assert undo.mark() == mark
+
+
+def test_a_commit_charges_what_was_encoded() -> None:
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 1_000)
+    for key in range(10):
+        overlay.put(key, key)
+    overlay.committed([300] * 10)
+    assert 0 < len(overlay._live) <= 3
+
+
+def test_what_is_committed_is_not_undone() -> None:
+    undo = UndoLog()
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), undo)
+    overlay.put(1, 1)
+    undo.clear()
+    undo.rollback(0)
+    assert overlay.get(1) == 1
 
 
 def test_absent_keys_are_bounded_too() -> None:
