@@ -173,3 +173,19 @@ def test_the_newest_mark_of_a_partition_counts(rig: Rig) -> None:
     rig.checkpoint.mark(ZERO, 1)
     rig.checkpoint.mark(ZERO, 4)
     assert rig.checkpoint.commit() == {ZERO: 4}
+
+
+def test_outputs_count_from_the_last_commit(rig: Rig) -> None:
+    rig.checkpoint.mark(ZERO, 1, outputs=10)
+    assert rig.checkpoint.due()
+    rig.checkpoint.commit()
+    rig.checkpoint.mark(ZERO, 2, outputs=1)
+    assert not rig.checkpoint.due()
+
+
+def test_an_end_alone_is_due_in_time_too(rig: Rig) -> None:
+    """INV-10: though no work began."""
+    rig.checkpoint.mark(ZERO, 1)
+    assert not rig.checkpoint.due()
+    rig.now = 1.0
+    assert rig.checkpoint.due()
