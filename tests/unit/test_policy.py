@@ -74,3 +74,10 @@ def test_whatever_the_users_exception_says_the_record_is_refused(cause: Exceptio
     [letter] = refuse(FailurePolicy.DEAD_LETTER, RECORD, caused_by(cause), "dlq")
     assert type(cause).__name__.encode() in dict(letter.headers)["__connect.errors.exception.message"]
     assert type(cause).__name__ in describe(caused_by(cause))
+
+
+def test_our_own_words_come_before_those_of_the_cause() -> None:
+    error = DecodeError("truncated", "at 5")
+    error.__cause__ = IndexError("list index out of range")
+    assert describe(error) == "truncated: at 5"
+    assert describe(HandlerError("one record gave too much")) == "one record gave too much"
