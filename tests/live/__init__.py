@@ -1,0 +1,1 @@
+"""What tests with a real Kafka share: a second client, test processors, worker processes."""

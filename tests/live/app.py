@@ -1,0 +1,98 @@
+"""The processors that run in tests. `live.app:NAME` is the app NAME: none shares topics or groups with another."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from live.events import Appended, History, Item, Left, Right
+from streams import DEAD_LETTER, SKIP, STOP, App, Context
+
+PREFIX = "live"
+SLOW = 0.002  # seconds
+RAISE, EXIT, LARGE, LARGE_STATE, ODD_STATE = "raise", "exit", "large", "large state", "odd state"
+LIMIT = "20000"  # bytes that a topic takes, where a test sends it more
+LARGE_BYTES = 30_000  # of noise, which no compression makes small
+
+
+def build(name: str) -> App:
+    """Declare the app; nothing of it is shared with an app of another name."""
+    app = App(name)
+    items = app.topic(f"{name}.items", Item, key="key")
+    copies = app.topic(f"{name}.copies", Item, key="key", config={"max.message.bytes": LIMIT})
+    appended = app.topic(f"{name}.appended", Appended, key="key", config={"max.message.bytes": LIMIT})
+    left = app.topic(f"{name}.left", Left, key="key")
+    right = app.topic(f"{name}.right", Right, key="key", partitions=3)
+    rows = app.table(f"{name}.rows", Item, key="key")
+    histories = app.store("histories", str, History)
+
+    def copy(item: Item, _ctx: Context) -> Item:
+        return _told(item)
+
+    def skip(item: Item, ctx: Context) -> Item:
+        return copy(item, ctx)
+
+    def stop(item: Item, ctx: Context) -> Item:
+        return copy(item, ctx)
+
+    def look_elsewhere(_item: Item, ctx: Context) -> None:
+        for number in range(100):
+            ctx.get(rows, f"somebody {number}")
+
+    def pair(item: Item, _ctx: Context) -> Iterator[Left | Right]:
+        _told(item)
+        yield Left(key=item.key, n=item.n)
+        yield Right(key=item.key, n=item.n)
+        if item.text == LARGE:
+            raise ValueError("after the first outputs")
+
+    def append(item: Item, ctx: Context) -> Appended:
+        before = ctx.get(histories, item.key)
+        history = (*before.items, item.n) if before else (item.n,)
+        ctx.put(histories, item.key, _state(item, history))
+        time.sleep(SLOW)
+        told = _noise().hex() if item.text == LARGE else digest(history)
+        return Appended(key=item.key, n=item.n, size=len(history), digest=told)
+
+    app.processor(items, to=copies, on_failure=DEAD_LETTER)(copy)
+    app.processor(items, to=copies, on_failure=SKIP)(skip)
+    app.processor(items, to=copies, on_failure=STOP)(stop)
+    app.processor(items)(look_elsewhere)
+    app.processor(items, to=[left, right])(pair)
+    app.processor(items, to=appended)(append)
+    return app
+
+
+def digest(history: Iterable[int]) -> str:
+    """Hash a whole list."""
+    return hashlib.sha256(repr(tuple(history)).encode()).hexdigest()[:16]
+
+
+def _told(item: Item) -> Item:
+    """Do what the item's text says."""
+    if item.text == RAISE:
+        raise ValueError(f"item {item.n} is not welcome")
+    if item.text == EXIT:
+        sys.exit(3)
+    return Item(key=item.key, n=item.n, text=_noise().hex()) if item.text == LARGE else item
+
+
+def _noise() -> bytes:
+    return random.Random(1).randbytes(LARGE_BYTES)
+
+
+def _state(item: Item, history: tuple[int, ...]) -> History:
+    if item.text == LARGE_STATE:
+        return History(items=tuple(_noise()))
+    if item.text == ODD_STATE:
+        return History.model_construct(items=("no number",))
+    return History(items=history)
+
+
+def __getattr__(name: str) -> App:
+    if not name.startswith(PREFIX):
+        raise AttributeError(name)
+    return build(name)

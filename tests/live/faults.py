@@ -1,0 +1,69 @@
+"""Apps whose workers have a known fault, for which a judge has to condemn them: `live.faults:FAULT_NAME`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from live.app import build
+from streams.app import App
+from streams.checkpoint import Checkpoint
+from streams.owned import Owned
+from streams.record import TopicPartition
+from streams.state.task_state import TaskState
+from streams.worker import Worker
+
+WINDOW = 0.5  # seconds, in which a kill shows the fault
+
+
+def keep_state() -> None:
+    """Leave the state of an aborted transaction as it is."""
+    TaskState.discard = lambda _self: None  # type: ignore[method-assign]
+
+
+def mark_early() -> None:
+    """Mark what was polled, not what was processed."""
+    step = Worker._step
+
+    def marking(self: Worker, partition: TopicPartition, owned: Owned) -> None:
+        polled = owned.buffer[-1].offset + 1
+        step(self, partition, owned)
+        self._checkpoint.mark(partition, polled)
+
+    Worker._step = marking  # type: ignore[method-assign]
+
+
+def store_early() -> None:
+    """Write the local store before the transaction is committed."""
+
+    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
+        if not self.marks:
+            return {}
+        offsets = dict(self.marks)
+        changes = {partition: state.changes() for partition, state in self._states.items()}
+        positions = self._send_changelog(changes)
+        self._producer.flush()
+        for partition, state in self._states.items():
+            state.committed(changes[partition], positions.get(partition, {}))
+        time.sleep(WINDOW)
+        self._producer.commit(offsets, self._group())
+        self.clear()
+        return offsets
+
+    Checkpoint.commit = commit  # type: ignore[method-assign]
+
+
+FAULTS: Final[dict[str, Callable[[], Any]]] = {
+    "keepstate": keep_state,
+    "markearly": mark_early,
+    "storeearly": store_early,
+}
+
+
+def __getattr__(target: str) -> App:
+    fault, _, name = target.partition("_")
+    if fault not in FAULTS:
+        raise AttributeError(target)
+    FAULTS[fault]()
+    return build(name)
