@@ -31,7 +31,8 @@ class Context:
         """Return the newest value of a key in a store or table; None where there is none.
 
         Raises:
-            UsageError: the processor does not use it, or the key of a table lives in another partition.
+            UsageError: the processor does not use it; the worker stops.
+            HandlerError: the key of a table lives in another partition; the record is refused.
         """
         return self._state.get(source, key)
 

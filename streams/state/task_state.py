@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
-from streams.errors import UsageError
+from streams.errors import HandlerError, UsageError
 from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
@@ -108,7 +108,8 @@ class TaskState:
         """Return the value of a key.
 
         Raises:
-            UsageError: the processor does not use this store or table, or the key lives in another partition.
+            UsageError: the processor does not use this store or table.
+            HandlerError: the key of a table lives in another partition; the record is refused.
         """
         member = self._member(declared)
         value = member.overlay.get(key)
@@ -199,8 +200,8 @@ class TaskState:
     def _check_partition(self, member: Member[Any, Any], key: Key) -> None:
         elsewhere = self._foreign(member.encode_key(key))
         if elsewhere is not None:
-            raise UsageError(
+            raise HandlerError(
                 f"table {member.declared.name} has key {key!r} in partition {elsewhere}, this task reads partition "
-                f"{member.source.partition}",
-                fix="key the processor's input by the field that you look up",
+                f"{member.source.partition}: key the processor's input by the field that is looked up, and produce it "
+                "with murmur2"
             )

@@ -13,7 +13,7 @@ from rig import Appended, Items
 
 from streams import App, UsageError
 from streams.avro.codec import Codec
-from streams.errors import EncodeError
+from streams.errors import EncodeError, HandlerError
 from streams.record import Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.overlay import Overlay, UndoLog
@@ -276,10 +276,14 @@ def test_misuse_is_the_programs_fault(state: TaskState) -> None:
         state.put(lists, "a", Appended(key="a", n=1, size=1))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="does not declare"):
         state.get(App("other").store("s", str, Items), "a")
-    with pytest.raises(UsageError, match="partition 7"):
-        state.get(rows, "far away")
     with pytest.raises(UsageError, match="does not declare"):
         TaskState().get(lists, "a")
+
+
+def test_a_key_of_another_partition_is_its_records_fault(state: TaskState) -> None:
+    with pytest.raises(HandlerError, match="partition 7"):
+        state.get(rows, "far away")
+    assert state.get(rows, "near") is None
 
 
 def test_a_wipe_forgets_rows_and_positions(state: TaskState) -> None:
