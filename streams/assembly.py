@@ -14,7 +14,7 @@ from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader
 from streams.kafka.producer import TransactionalProducer
-from streams.preflight import check_topics, commit_interval, load_codecs
+from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
@@ -61,7 +61,8 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     slot = Slot(settings.state_dir, processor.app, processor.name)
     resources.callback(slot.release)
     budget = settings.transaction_timeout.total_seconds()
-    producer = TransactionalProducer(config.transactional_producer(settings, slot.identity), budget)
+    batch_bytes = smallest_limit(admin, processor)
+    producer = TransactionalProducer(config.transactional_producer(settings, slot.identity, batch_bytes), budget)
     resources.callback(producer.close)
     lookup = SchemaLookup(registry, codecs.values())
     resources.callback(lookup.close)

@@ -10,7 +10,7 @@ from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import IncompatibleError, UsageError
 from streams.settings import Settings
-from streams.topology import Processor, TopicSpec
+from streams.topology import DEFAULT_MAX_MESSAGE_BYTES, Processor, TopicSpec
 
 
 class Cluster(Protocol):
@@ -62,6 +62,12 @@ def commit_interval(processor: Processor, settings: Settings) -> timedelta:
             fix="shorten commit_every, or set a longer transaction_timeout",
         )
     return every
+
+
+def smallest_limit(cluster: Cluster, processor: Processor) -> int:
+    """Return the `max.message.bytes` of the topic of a processor that takes the least."""
+    configs = cluster.topic_config(spec.name for spec in processor.topics())
+    return min(int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for config in configs.values())
 
 
 def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[Any]]:

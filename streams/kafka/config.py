@@ -9,6 +9,8 @@ from streams.settings import Settings, librdkafka_properties, require
 
 Config = dict[str, str | int | bool | object]
 
+MOST_BATCH_BYTES = 1_000_000  # librdkafka's own default, just below a topic's
+
 client_log = logging.getLogger("streams.kafka")
 
 
@@ -52,9 +54,14 @@ def reader(settings: Settings, client_id: str) -> Config:
     }
 
 
-def producer(settings: Settings, client_id: str) -> Config:
-    """Configure a producer that never duplicates or reorders by its own retries."""
+def producer(settings: Settings, client_id: str, batch_bytes: int = MOST_BATCH_BYTES) -> Config:
+    """Configure a producer that never duplicates or reorders by its own retries.
+
+    A topic's max.message.bytes holds for a whole batch, and what is refused is not split: `batch_bytes` must not be
+    above it, or many small records pass for one that is too large.
+    """
     return {
+        "batch.size": min(batch_bytes, MOST_BATCH_BYTES),
         "linger.ms": 10,
         "compression.type": "lz4",
         "retry.backoff.ms": 5,
@@ -67,10 +74,10 @@ def producer(settings: Settings, client_id: str) -> Config:
     }
 
 
-def transactional_producer(settings: Settings, transactional_id: str) -> Config:
+def transactional_producer(settings: Settings, transactional_id: str, batch_bytes: int = MOST_BATCH_BYTES) -> Config:
     """Configure the one producer of a worker: outputs, changelogs and dead letters."""
     return {
-        **producer(settings, transactional_id),
+        **producer(settings, transactional_id, batch_bytes),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": milliseconds(settings.transaction_timeout),
     }

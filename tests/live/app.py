@@ -8,17 +8,18 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
-from live.events import Appended, History, Item, Left, Right
+from live.events import Appended, History, Item, Left, Measured, Right
 from streams import DEAD_LETTER, SKIP, STOP, App, Context
 
 PREFIX = "live"
 SLOW = 0.002  # seconds
 RAISE, EXIT, LARGE, LARGE_STATE, ODD_STATE = "raise", "exit", "large", "large state", "odd state"
+MANY = 500  # outputs that together are larger than the limit
 LIMIT = "20000"  # bytes that a topic takes, where a test sends it more
 LARGE_BYTES = 30_000  # of noise, which no compression makes small
 
 
-def build(name: str) -> App:
+def build(name: str) -> App:  # noqa: C901 - a list of declarations
     """Declare the app; nothing of it is shared with an app of another name."""
     app = App(name)
     items = app.topic(f"{name}.items", Item, key="key")
@@ -26,6 +27,7 @@ def build(name: str) -> App:
     appended = app.topic(f"{name}.appended", Appended, key="key", config={"max.message.bytes": LIMIT})
     left = app.topic(f"{name}.left", Left, key="key")
     right = app.topic(f"{name}.right", Right, key="key", partitions=3)
+    app.topic(f"{name}.measured", Measured, key="sensor")
     rows = app.table(f"{name}.rows", Item, key="key")
     histories = app.store("histories", str, History)
 
@@ -37,6 +39,13 @@ def build(name: str) -> App:
 
     def stop(item: Item, ctx: Context) -> Item:
         return copy(item, ctx)
+
+    def spread(item: Item, _ctx: Context) -> Iterator[Item]:
+        for number in range(MANY):
+            yield Item(key=item.key, n=number, text=hashlib.sha512(b"%d" % number).hexdigest())
+
+    def follow(_item: Item, _ctx: Context) -> None:
+        """Read what another processor writes in transactions."""
 
     def look_elsewhere(_item: Item, ctx: Context) -> None:
         for number in range(100):
@@ -60,6 +69,8 @@ def build(name: str) -> App:
     app.processor(items, to=copies, on_failure=DEAD_LETTER)(copy)
     app.processor(items, to=copies, on_failure=SKIP)(skip)
     app.processor(items, to=copies, on_failure=STOP)(stop)
+    app.processor(items, to=copies)(spread)
+    app.processor(copies)(follow)
     app.processor(items)(look_elsewhere)
     app.processor(items, to=[left, right])(pair)
     app.processor(items, to=appended)(append)

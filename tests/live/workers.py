@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from live.app import build
 from live.events import Item
@@ -22,7 +22,10 @@ from streams.kafka.admin import Admin
 from streams.publisher import Publisher
 from streams.record import RawRecord, Record, TopicPartition
 from streams.settings import Settings
+from streams.topic import Topic
 from streams.topology import TopicSpec
+
+V = TypeVar("V")
 
 PATIENCE = 40.0  # seconds
 DRAIN = 20.0  # seconds
@@ -36,7 +39,7 @@ class Command:
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "streams", *arguments],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+                env=environment,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
@@ -129,11 +132,20 @@ class Live:
         self._publisher.send_raw(records)
         self._publisher.flush()
 
+    def publish(self, topic: Topic[V], values: Iterable[V]) -> None:
+        """Send values by their topic's contract."""
+        self._publisher.send(topic, values)
+        self._publisher.flush()
+
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Command:
         """Start a command."""
         self._commands += 1
         log = self._folder / f"command-{self._commands}.log"
-        return Command(arguments, {**self.environment, **(environment or {})}, log)
+        return Command(arguments, {**self.full_environment(), **(environment or {})}, log)
+
+    def full_environment(self) -> dict[str, str]:
+        """Return the environment of a command on this cluster."""
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
 
     def worker(self, *processors: str, more: Iterable[str] = ()) -> Command:
         """Start `streams worker` for some processors."""
