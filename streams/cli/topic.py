@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date, time
 from itertools import chain
 from typing import Annotated, Any
 
@@ -183,13 +184,20 @@ def _text(raw: bytes) -> Any:
         return _bytes(raw)
 
 
+def _plain(value: Any) -> Any:
+    """Return what JSON has no form of its own for: bytes as base64, times as ISO 8601, other values as text."""
+    if isinstance(value, bytes):
+        return _bytes(value)
+    return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
 def _bytes(raw: bytes) -> dict[str, str]:
     return {"base64": base64.b64encode(raw).decode()}
 
 
 def _print(shown: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
-        sys.stdout.write(json.dumps(shown, default=str, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(shown, default=_plain, ensure_ascii=False) + "\n")
     else:
         place = f"{shown['topic']}[{shown['partition']}]@{shown['offset']}"
-        sys.stdout.write(f"{place}  {shown['key']}  {json.dumps(shown['value'], default=str, ensure_ascii=False)}\n")
+        sys.stdout.write(f"{place}  {shown['key']}  {json.dumps(shown['value'], default=_plain, ensure_ascii=False)}\n")
