@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Outcome, produce
+from fakes import Cursor, Outcome, produce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play
@@ -111,6 +111,7 @@ class Answering:
 
     def __init__(self) -> None:
         self.asked: set[int] = set()
+        self.polls = 0
 
     def request(self, schema_id: int) -> None:
         self.asked.add(schema_id)
@@ -120,6 +121,7 @@ class Answering:
 
     def poll(self) -> None:
         """The answer comes from the test."""
+        self.polls += 1
 
 
 def test_the_last_record_of_a_partition_survives_the_wait_for_its_schema(tmp_path: Path) -> None:
@@ -288,3 +290,88 @@ def test_a_handler_that_takes_longer_than_a_transaction_lives_is_got_past(tmp_pa
     rig.produce([(quick, "ok"), (slow, "ok")] * 3)
     rig.settle()
     assert rig.judge() > 0
+
+
+def test_a_drain_commits_what_is_done(rig: Rig) -> None:
+    """INV-6: before the group is left, so that nobody has to do it again."""
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok")])
+    until_stepped(rig)
+    slot.worker.drain()
+    assert sum(rig.log.offsets.values()) == 1
+
+
+def test_an_aborted_drain_leaves_no_transaction_open(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok")])
+    until_stepped(rig)
+    rig.chaos.arm(0, AbortedError("chaos"))
+    slot.worker.drain()
+    assert slot.producer.transaction is None
+
+
+def test_a_partition_waits_for_its_schema_alone_and_nothing_more_of_it_is_delivered(tmp_path: Path) -> None:
+    """INV-8: the look-up is served, asked once, and the other partition goes on."""
+    lookup = Answering()
+    codec = Codec(Item, 1)
+    rig = Rig(tmp_path, codecs={**CODECS, "in": codec}, lookup=lookup)
+    slot = rig.start(0)
+    rig.spread()
+    waiting = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 0)
+    other = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 1)
+    frame = codec.encode([Item(key=waiting, n=7)])[0]
+    produce(rig.log, [("in", waiting.encode(), b"\x00\x00\x00\x00\x63" + frame[5:])])
+    rig.run(0, 3)
+    rig.produce([(other, "ok"), (waiting, "ok")])
+    rig.run(0, 60)
+    assert lookup.asked == {0x63}
+    assert lookup.polls > 0
+    assert slot.consumer.cursors[ZERO].paused
+    assert not slot.consumer.cursors[ONE].paused
+    assert rig.log.offsets == {ONE: 1}
+    codec.refuse(0x63, "there is none")
+    lookup.asked.clear()
+    rig.settle()
+    assert [letter.key for letter in rig.log.committed(DEAD_LETTERS)] == [waiting.encode()]
+
+
+def test_a_partition_that_needs_no_restore_runs_at_once(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.spread()
+    rig.run(0)
+    assert [owned.ready for owned in slot.worker._owned.values()] == [True, True]
+    assert not any(cursor.paused for cursor in slot.consumer.cursors.values())
+
+
+def test_records_of_partitions_that_are_not_owned_are_dropped(rig: Rig) -> None:
+    """A poll may return what was taken away while it ran."""
+    slot = rig.start(0)
+    rig.group.assign([ZERO], slot.consumer)
+    rig.run(0)
+    rig.produce([(key, "ok") for key in "abcdefgh"])
+    slot.consumer.cursors[ONE] = Cursor(rig.log, ONE, None)
+    rig.run(0, 60)
+    assert set(rig.log.offsets) == {ZERO}
+    del slot.consumer.cursors[ONE]
+    rig.settle()
+    assert rig.judge() > 0
+
+
+def test_the_interval_of_a_commit_begins_with_its_first_record(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.spread()
+    rig.run(0)
+    rig.now += 100
+    rig.produce([("a", "ok")])
+    slot.worker.run_once()
+    assert slot.worker._checkpoint.marks
+    assert not slot.worker._checkpoint.due()
+
+
+def test_what_was_done_is_counted(rig: Rig) -> None:
+    slot = rig.start(0)
+    rig.produce([("a", "ok"), ("a", "ok"), ("a", "junk"), ("a", "tombstone")])
+    rig.settle()
+    assert slot.worker.counts == {"processed": 2, "decode": 1, "tombstones": 1, "outputs": 3}
