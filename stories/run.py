@@ -134,7 +134,8 @@ class StoryRun:
             show("running", stands)
             done, lag = sum(one.done for one in stands), sum(one.lag for one in stands)
             self._kill(supervisor, stands, done, lag)
-            if lag == 0 and len(self.killed) >= self._kills:
+            complete = len(supervisor.pids()) == self._workers * len(stands)
+            if lag == 0 and len(self.killed) >= self._kills and complete:
                 return
             if done != moved_to:
                 moved_at, moved_to = time.monotonic(), done

@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+REPEAT_AFTER = 10.0  # seconds
+
 
 def configure_logs(form: Literal["console", "json"], level: str, **bound: str) -> None:
     """Set up logging for this process; `bound` stands in every line."""
@@ -34,9 +36,17 @@ def configure_logs(form: Literal["console", "json"], level: str, **bound: str) -
 
 
 class _ToStructlog(logging.Handler):
-    """Passes what the Kafka client logs on to the structured log."""
+    """Passes what the Kafka client logs on to the structured log, the first line of each kind in ten seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         said = record.getMessage()
+        kind = said.partition(" ")[0]  # FAIL, ERROR, REQTMOUT…: a broker that is away says the same 40 times a second
+        if record.created - self._told.get(kind, 0.0) < REPEAT_AFTER:
+            return
+        self._told[kind] = record.created
         level = logging.DEBUG if said.endswith("retrying") else record.levelno  # it sees to that by itself
         structlog.get_logger("librdkafka").log(level, "client", said=said)

@@ -11,6 +11,7 @@ from streams.avro.model import schema_of
 from streams.avro.registry import Registry
 from streams.kafka import config
 from streams.kafka.idempotent import IdempotentProducer
+from streams.local import default_settings
 from streams.record import RawRecord, Record
 from streams.settings import Settings, require
 from streams.topic import Topic
@@ -24,8 +25,15 @@ class Publisher:
     Not thread-safe. A record goes to the partition of its key, as a processor's output does.
     """
 
-    def __init__(self, settings: Settings, *, timeout: float = 30.0) -> None:
-        """Connect to Kafka and the registry; `timeout` bounds `flush` in seconds."""
+    def __init__(self, settings: Settings | None = None, *, timeout: float = 30.0) -> None:
+        """Connect to Kafka and the registry; `timeout` bounds `flush` in seconds.
+
+        Without `settings`, those of the environment and `streams.toml` hold, else the local cluster of this folder.
+
+        Raises:
+            UsageError: nothing names a cluster.
+        """
+        settings = settings or default_settings()
         self._registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
         self._producer = IdempotentProducer(config.producer(settings, "streams-publisher"), timeout)
         self._codecs: dict[Topic[Any], Codec[Any]] = {}

@@ -261,7 +261,7 @@ def require(value: str | None, setting: str) -> str:
     """
     if value is None:
         raise UsageError(
-            f"{setting} is not set and no local cluster runs here",
-            fix=f"start one with `streams up`, or set {PREFIX}{setting.upper()}",
+            f"{setting} is not set; a local cluster is used only where nothing names another one",
+            fix=f"set {PREFIX}{setting.upper()}, or start a local cluster with `streams up`",
         )
     return value

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import IO
 
-from streams.errors import StreamsError
+from streams.errors import UsageError
 
 _MOST_SLOTS = 10_000
 
@@ -24,7 +24,7 @@ class Slot:
         """Take the lowest slot that no live process holds.
 
         Raises:
-            StreamsError: the state folder cannot be written.
+            UsageError: the state folder cannot be written.
         """
         base = state_dir / app / processor
         try:
@@ -33,7 +33,7 @@ class Slot:
             self.number, self.path, self._file = _take(base)
             self.identity = f"{app}-{processor}-{self.number}-{_uuid(self._file)}"
         except OSError as error:
-            raise StreamsError(
+            raise UsageError(
                 f"the state folder cannot be used: {error}",
                 where=str(base),
                 fix="set state_dir to a writable folder",

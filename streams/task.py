@@ -31,6 +31,8 @@ MAX_RECORD_OUTPUTS = 100_000  # more from one record is a handler error
 MAX_RECORD_BYTES = 64 << 20
 CHUNK = 64  # a batch that does not decode is redone in chunks of this size, only the bad one record by record
 
+NOT_SEVERAL = (AvroModel, Mapping, str, bytes)  # one value of a wrong type, though some of them can be iterated
+
 Value = Any  # a decoded model, None for a tombstone, or the RecordError that refuses the record
 
 
@@ -68,6 +70,7 @@ class Task:
         self.state = state
         self._processor = processor
         self._handler = processor.handler
+        self._refused_records: list[tuple[RawRecord, RecordError]] = []
         self._context = Context(state)
         self._decode_batch = codecs[processor.source.name].decode
         self._outputs = {
@@ -107,8 +110,14 @@ class Task:
         return Step(consumed, outputs, counts, missing)
 
     def refuse(self, record: RawRecord, error: RecordError) -> list[RawRecord]:
-        """Answer a record that failed outside `step`, because the broker refuses what it gives."""
+        """Answer a record that failed; outside `step`, one whose outputs the broker refuses."""
+        self._refused_records.append((record, error))
         return refuse(self._processor.on_failure, record, error, self._processor.dead_letter_topic)
+
+    def take_refusals(self) -> list[tuple[RawRecord, RecordError]]:
+        """Return the records that were refused since the last call, for the log."""
+        taken, self._refused_records = self._refused_records, []
+        return taken
 
     def _decode(self, batch: Sequence[RawRecord]) -> list[Value]:
         frames = [record.value for record in batch if record.value is not None]
@@ -176,7 +185,7 @@ class Task:
         output = routes.get(type(result))
         if output is not None:
             return ((output, result),)
-        single = isinstance(result, AvroModel)
+        single = isinstance(result, NOT_SEVERAL)
         values = [result] if single else list(islice(cast("Iterable[Any]", result), MAX_RECORD_OUTPUTS + 1))
         if len(values) > MAX_RECORD_OUTPUTS:
             raise HandlerError(f"one record gave more than {MAX_RECORD_OUTPUTS:,} outputs")

@@ -108,8 +108,12 @@ def build_processor(
         UsageError: what is declared contradicts itself; the message names the processor.
     """
     name = handler.__name__
+    if not isinstance(on_failure, FailurePolicy):
+        raise UsageError(f"processor {name}: on_failure={on_failure!r}", fix="use DEAD_LETTER, SKIP or STOP of streams")
     used = _used(handler, uses)
     parameters = _check_signature(name, handler)
+    event = _hint(handler, parameters[0])
+    _check_event(name, event, source)
     processor = Processor(
         app=app,
         name=name,
@@ -119,7 +123,7 @@ def build_processor(
         stores=tuple(u for u in used if isinstance(u, Store)),
         tables=tuple(u for u in used if isinstance(u, Table)),
         on_failure=on_failure,
-        wants_tombstones=_accepts_none(handler, parameters[0]),
+        wants_tombstones=type(None) in typing.get_args(event),
     )
     _check_tables(processor)
     _check_topics(processor)
@@ -154,14 +158,25 @@ def _check_signature(name: str, handler: Handler) -> list[str]:
     return parameters
 
 
-def _accepts_none(handler: Handler, parameter: str) -> bool:
-    """Tell whether the handler's event may be None, that is, whether it wants to see tombstones."""
+def _hint(handler: Handler, parameter: str) -> Any:
+    """Return what a parameter is annotated with; None where that says nothing."""
     alone = types.SimpleNamespace(__annotations__={parameter: getattr(handler, "__annotations__", {}).get(parameter)})
     try:
-        hint = typing.get_type_hints(alone, getattr(handler, "__globals__", {})).get(parameter)
+        return typing.get_type_hints(alone, getattr(handler, "__globals__", {})).get(parameter)
     except (NameError, TypeError):  # a hint that only a type checker can resolve
-        return False
-    return type(None) in typing.get_args(hint)
+        return None
+
+
+def _check_event(name: str, event: Any, source: Topic[Any]) -> None:
+    """Refuse a handler whose event is annotated as something else than what its input holds."""
+    expected = [
+        kind for kind in typing.get_args(event) or (event,) if isinstance(kind, type) and kind is not type(None)
+    ]
+    if expected and not any(issubclass(source.model, kind) for kind in expected):
+        raise UsageError(
+            f"processor {name} expects {expected[0].__name__}, but {source.name} holds {source.model.__name__}",
+            fix=f"write def {name}(event: {source.model.__name__}, ctx: Context)",
+        )
 
 
 def _used(handler: Handler, uses: Iterable[Declared]) -> list[Declared]:

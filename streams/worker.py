@@ -19,6 +19,7 @@ from streams.checkpoint import Checkpoint, Transaction
 from streams.errors import AbortedError, EncodeError, FencedError, IncompatibleError, RecordError
 from streams.owned import Owned
 from streams.record import Polled, Positions, TopicPartition
+from streams.refusals import RefusalLog
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer
 from streams.task import Step, Task
@@ -28,6 +29,7 @@ _log = structlog.get_logger(__name__)
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
 REPORT_EVERY = 10.0  # seconds
+_COUNTED = {"processed": "processed", "tombstones": "tombstones"}  # every other outcome is the stage of a failure
 
 _PARTITION = attrgetter("partition")
 
@@ -111,8 +113,10 @@ class Worker:
         self._aborts = 0
         self._failed = False
         self._redo: AbortedError | None = None  # an abort during a rebalance is finished after it
+        self._refusals = RefusalLog(clock)
         self._clock = clock
         self._reported = clock()
+        self._told: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
 
     def run_once(self) -> None:
@@ -238,8 +242,9 @@ class Worker:
             self._producer.send(step.outputs)
             owned.advance(step.consumed)
             self._checkpoint.mark(partition, owned.done or 0, outputs=len(step.outputs))
-            self.counts.update(step.counts)
+            self.counts.update({_COUNTED.get(name, f"failed_in_{name}"): n for name, n in step.counts.items()})
             self.counts["outputs"] += len(step.outputs)
+            self._refusals.tell(owned.task.take_refusals())
         if step.missing is not None:
             owned.missing = step.missing
             self._lookup.request(step.missing)
@@ -343,7 +348,11 @@ class Worker:
             return
         self._reported = self._clock()
         waiting = {p.partition: o.missing for p, o in self._owned.items() if o.missing is not None}
-        _log.info("progress", **self.counts, restoring=len(self._restorer.remaining()), waiting_for_schema=waiting)
+        found = {"restoring": len(self._restorer.remaining()), "waiting_for_schema": waiting}
+        told = {**self.counts, **{name: value for name, value in found.items() if value}}
+        if told != self._told:
+            _log.info("progress", **told)
+            self._told = told
 
 
 def _numbers(partitions: Sequence[TopicPartition]) -> list[int]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from streams.embedded import Addresses, Cluster, Status
 from streams.errors import UnreachableError
+from streams.settings import PREFIX
 
 DATA_HELP = "Folder of the cluster's data; by default the last one used from here, else .streams/cluster."
 PORT_HELP = "Kafka's port, 9092 by default; the two after it are the controller's and the registry's."
@@ -78,7 +79,7 @@ def _tell(message: str) -> None:
 
 def _print_addresses(addresses: Addresses) -> None:
     for name, value in asdict(addresses).items():
-        typer.echo(f"{name.upper()}={value}")
+        typer.echo(f"{PREFIX}{name.upper()}={value}")
 
 
 def _as_json(found: Status) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.embedded import discover
+from streams.local import with_local_cluster
 from streams.settings import Settings, load_settings, parse_properties
 
 BootstrapServers = Annotated[
@@ -47,12 +47,4 @@ def settings_from(
     given = {"bootstrap_servers": servers, "schema_registry_url": registry, **more}
     if properties:
         given["kafka"] = parse_properties(properties)
-    settings = load_settings(command_line=given, code=code)
-    local = None if settings.bootstrap_servers else discover()
-    if local is None:
-        return settings
-    found = {
-        "bootstrap_servers": local.bootstrap_servers,
-        "schema_registry_url": settings.schema_registry_url or local.schema_registry_url,
-    }
-    return settings.model_copy(update=found)
+    return with_local_cluster(load_settings(command_line=given, code=code))

@@ -44,7 +44,7 @@ def generate(
     """Write a Python module of pydantic models for all contracts, or some of them."""
     source = generate_module(schemas, dict(_pin(text) for text in version or []), namespace, record)
     if not check:
-        out.write_text(source, encoding="utf-8")
+        _write(out, source)
         sys.stderr.write(f"{out} written\n")
         return
     if not out.is_file() or out.read_text(encoding="utf-8") != source:
@@ -129,6 +129,13 @@ def _pin(text: str) -> tuple[str, int]:
     if not (record and number.isascii() and number.isdecimal()):
         raise UsageError(f"{text!r} is not RECORD=N", fix="--version PostPublished=1")
     return record, int(number)
+
+
+def _write(out: Path, source: str) -> None:
+    try:
+        out.write_text(source, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the module cannot be written: {error}", fix="name a file in a folder that exists") from error
 
 
 def _command(

@@ -272,3 +272,25 @@ def test_the_app_decides_what_a_processor_does_not() -> None:
     declared.processor(source, on_failure=SKIP)(takes_none)
     assert declared.processors["takes_items"].on_failure is STOP
     assert declared.processors["takes_none"].on_failure is SKIP
+
+
+def test_a_handler_that_expects_another_event_is_refused() -> None:
+    app = App("annotated")
+    items = app.topic("items", Item, key="key")
+
+    def swapped(ctx: Context, item: Item) -> None:
+        del ctx, item
+
+    with pytest.raises(UsageError, match="processor swapped expects Context, but items holds Item"):
+        app.processor(items)(swapped)
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    app = App("worded")
+    items = app.topic("items", Item, key="key")
+
+    def handle(item: Item, ctx: Context) -> None:
+        del ctx, item
+
+    with pytest.raises(UsageError, match="on_failure='STOP'"):
+        app.processor(items, on_failure="STOP")(handle)  # type: ignore[arg-type]

@@ -374,4 +374,4 @@ def test_what_was_done_is_counted(rig: Rig) -> None:
     slot = rig.start(0)
     rig.produce([("a", "ok"), ("a", "ok"), ("a", "junk"), ("a", "tombstone")])
     rig.settle()
-    assert slot.worker.counts == {"processed": 2, "decode": 1, "tombstones": 1, "outputs": 3}
+    assert slot.worker.counts == {"processed": 2, "failed_in_decode": 1, "tombstones": 1, "outputs": 3}
