@@ -25,7 +25,9 @@ def walkthrough() -> str:
 
 
 def test_the_walkthrough_runs(tmp_path: Path) -> None:
-    script = walkthrough().replace("streams up ", f"streams up --port {free_ports()} ", 1)
+    port = free_ports()
+    script = walkthrough().replace("streams up ", f"streams up --port {port} ", 1)
+    script = script.replace(":9092", f":{port}").replace(":9094", f":{port + 2}")
     assert "streams worker" in script
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
@@ -38,5 +40,6 @@ def test_the_walkthrough_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "social.notifications" in ran.stdout
+    assert "every record as expected" in ran.stdout
+    assert ran.stdout.count('"topic": "social.notifications"') == 3
     assert "Traceback" not in ran.stderr
