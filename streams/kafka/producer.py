@@ -95,7 +95,7 @@ class TransactionalProducer:
         deadline = time.monotonic() + self._timeout
         while left := self._serve(self._producer.flush, _FLUSH_SLICE):
             if self._undelivered:
-                error = self._undelivered[0]
+                error = next((e for e in self._undelivered if _fault(e)), self._undelivered[0])
                 raise AbortedError(error.str(), _fault(error))
             if time.monotonic() >= deadline:
                 raise AbortedError(f"{left} records were not acknowledged within {self._timeout:g} s")
@@ -153,7 +153,8 @@ class TransactionalProducer:
         self._open = True
 
     def _start(self) -> None:
-        self._producer = made(Producer, self._config)
+        self._undelivered: list[KafkaError] = []
+        self._producer = made(Producer, {**self._config, "on_delivery": _collector(self._undelivered)})
         try:
             self._producer.init_transactions(self._timeout)
         except KafkaException as raised:
