@@ -110,6 +110,7 @@ class Worker:
         # Records that a transaction may hold: few while an offender is looked for, and few at first: a handler
         # that takes longer than a transaction lives lets it expire if other outputs wait in it; a new process must not.
         self._most_attempts: int | None = 1
+        self._suspects = 0  # records of a refused transaction that did not pass yet; until then the few stay few
         self._aborts = 0
         self._failed = False
         self._redo: AbortedError | None = None  # an abort during a rebalance is finished after it
@@ -277,8 +278,9 @@ class Worker:
             owned.committed = offset
             owned.refusals = {at: why for at, why in owned.refusals.items() if at >= offset}
         if offsets:
+            self._suspects = max(0, self._suspects - self._attempts)
             self._attempts, self._aborts = 0, 0
-            if self._most_attempts is not None:
+            if self._most_attempts is not None and not self._suspects:
                 self._most_attempts = None if self._most_attempts >= self._poll_records else self._most_attempts * 2
 
     def _start_over(self, error: AbortedError) -> None:
@@ -290,8 +292,10 @@ class Worker:
         self._producer.abort()
         self._checkpoint.clear()
         if error.fault is not None and self._attempts == 1 and self._last is not None:
+            self._suspects = 0
             self._blame(*self._last, error.fault)
         elif error.fault is not None and self._attempts:
+            self._suspects = self._attempts
             self._most_attempts = max(1, self._attempts // 16)  # an abort costs half a second, a small commit 5 ms
         else:
             self._count_abort(error)
