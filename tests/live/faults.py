@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,8 +12,6 @@ from streams.owned import Owned
 from streams.record import TopicPartition
 from streams.state.task_state import TaskState
 from streams.worker import Worker
-
-WINDOW = 0.5  # seconds, in which a kill shows the fault
 
 
 def keep_state() -> None:
@@ -35,18 +32,17 @@ def mark_early() -> None:
 
 
 def store_early() -> None:
-    """Write the local store before the transaction is committed."""
+    """Write the local store before Kafka has what goes with it."""
 
     def commit(self: Checkpoint) -> dict[TopicPartition, int]:
         if not self.marks:
             return {}
         offsets = dict(self.marks)
         changes = {partition: state.changes() for partition, state in self._states.items()}
-        positions = self._send_changelog(changes)
-        self._producer.flush()
+        self._send_changelog(changes)
         for partition, state in self._states.items():
-            state.committed(changes[partition], positions.get(partition, {}))
-        time.sleep(WINDOW)
+            state.committed(changes[partition], {})
+        self._producer.flush()
         self._producer.commit(offsets, self._group())
         self.clear()
         return offsets

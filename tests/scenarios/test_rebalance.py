@@ -197,12 +197,12 @@ def test_lists_are_exact_while_workers_come_and_go(live: Live, kcat: Kcat) -> No
 
 @pytest.mark.parametrize(
     ("fault", "refusals", "shows"),
-    [("keepstate", [LARGE], "wrong state"), ("markearly", [], "lost"), ("storeearly", [], "wrong state")],
+    [("keepstate", [LARGE], "wrong state"), ("markearly", [], "lost"), ("storeearly", [LARGE], "wrong state")],
 )
 def test_the_judge_condemns_a_worker_with_a_fault(
     fault: str, refusals: list[str], shows: str, live: Live, kcat: Kcat
 ) -> None:
-    feed = churn(live, f"live.faults:{fault}_{live.name}", 12.0, seed=2, refusals=refusals)
+    feed = churn(live, f"live.faults:{fault}_{live.name}", 8.0, seed=2, refusals=refusals)
 
     judgement = judge(live, kcat, feed)
 
