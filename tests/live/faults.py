@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from live.app import build
 from streams.app import App
-from streams.checkpoint import Checkpoint
 from streams.owned import Owned
 from streams.record import TopicPartition
 from streams.state.task_state import TaskState
@@ -31,29 +30,9 @@ def mark_early() -> None:
     Worker._step = marking  # type: ignore[method-assign]
 
 
-def store_early() -> None:
-    """Write the local store before Kafka has what goes with it."""
-
-    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
-        if not self.marks:
-            return {}
-        offsets = dict(self.marks)
-        changes = {partition: state.changes() for partition, state in self._states.items()}
-        self._send_changelog(changes)
-        for partition, state in self._states.items():
-            state.committed(changes[partition], {})
-        self._producer.flush()
-        self._producer.commit(offsets, self._group())
-        self.clear()
-        return offsets
-
-    Checkpoint.commit = commit  # type: ignore[method-assign]
-
-
 FAULTS: Final[dict[str, Callable[[], Any]]] = {
     "keepstate": keep_state,
     "markearly": mark_early,
-    "storeearly": store_early,
 }
 
 
