@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.embedded import Cluster
+from streams.embedded import Cluster, ports
 from streams.embedded.addresses import ClusterRecord
 from streams.embedded.artifacts import ArtifactCache
 from streams.embedded.java import Java
@@ -131,8 +131,12 @@ def test_ctrl_c_leaves_nothing_behind_but_what_ran_before(cluster: Cluster, monk
     assert states == {"registry": "running", "kafka": "stopped"}
 
 
-def test_a_busy_port_is_one_clear_sentence(tmp_path: Path, listener: socket.socket) -> None:
+def test_a_busy_port_is_one_clear_sentence(
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = listener.getsockname()[1]
+    assert not ports.is_free(port)
+    monkeypatch.setattr(ports, "is_free", lambda asked: asked != port)  # its neighbours may be anybody's
     for first, server in ((port, "kafka"), (port - 1, "kafka"), (port - 2, "registry")):
         with pytest.raises(UsageError, match=f"port {port}, for {server}, is taken by another program") as caught:
             Cluster(tmp_path / "data", first, cache=EMPTY_CACHE).up()
