@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from streams.failpoints import Failpoint, reach
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.task_state import Changes, TaskState
 
@@ -86,8 +87,11 @@ class Checkpoint:
         offsets = dict(self.marks)
         changes = {partition: state.changes() for partition, state in self._states.items()}
         positions = self._send_changelog(changes)
+        reach(Failpoint.CHANGELOG_PRODUCED)
         self._producer.flush()  # INV-2
+        reach(Failpoint.FLUSHED)
         self._producer.commit(offsets, self._group())
+        reach(Failpoint.COMMITTED)
         for partition, state in self._states.items():
             state.committed(changes[partition], positions.get(partition, {}))  # INV-3
         self.clear()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from streams import failpoints
 from streams.assembly import run_worker
 from streams.errors import EXIT_FAILED, FencedError, StreamsError, UnreachableError
 from streams.load import load_app
@@ -113,7 +114,8 @@ class Supervisor:
             seat.process = None
 
     def _start(self, seat: _Seat) -> None:
-        arguments = (seat.target, seat.processor, self._settings.model_dump())
+        first = seat.deaths == 0
+        arguments = (seat.target, seat.processor, self._settings.model_dump(), first)
         seat.process = self._context.Process(target=_work, args=arguments, name=f"worker-{seat.processor}", daemon=True)
         seat.process.start()
         seat.started = time.monotonic()
@@ -174,15 +176,18 @@ class _Stopping:
         self._told = True
 
 
-def _work(target: str, name: str, settings: dict[str, Any]) -> None:
-    """Be a worker process."""
+def _work(target: str, name: str, settings: dict[str, Any], first: bool) -> None:
+    """Be a worker process; only the first one of its seat fails at failpoints, or it would do so for ever."""
     stopping = _Stopping()
     configured = Settings(**settings)
     configure_logs(configured.log_format, configured.log_level, processor=name)
     gc.freeze()  # what was imported lives for ever; collecting it again and again costs several percent
     gc.set_threshold(50_000, 20, 20)
     try:
-        run_worker(load_app(target).select([name])[0], configured, stopping)
+        app = load_app(target)
+        if first:
+            failpoints.arm(name, app.processors)
+        run_worker(app.select([name])[0], configured, stopping)
     except StreamsError as error:
         print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_code)

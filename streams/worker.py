@@ -17,6 +17,7 @@ import structlog
 
 from streams.checkpoint import Checkpoint, Transaction
 from streams.errors import AbortedError, EncodeError, FencedError, IncompatibleError, RecordError
+from streams.failpoints import Failpoint, reach
 from streams.owned import Owned
 from streams.record import Polled, Positions, TopicPartition
 from streams.refusals import RefusalLog
@@ -167,6 +168,7 @@ class Worker:
         if not partitions:
             return
         committed = self._consumer.committed(partitions, self._stable_timeout)
+        reach(Failpoint.OFFSETS_KNOWN)
         opened = {partition: Owned(self._open_task(partition), committed[partition]) for partition in partitions}
         self._consumer.assign({partition: owned.committed for partition, owned in opened.items()})
         self._owned.update(opened)
@@ -182,10 +184,12 @@ class Worker:
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Commit, then close (INV-6); not a transaction that is to be aborted anyway."""
         if not self._failed and self._redo is None:
+            reach(Failpoint.REVOKING)
             try:
                 self._commit()
             except AbortedError as error:
                 self._redo = error
+            reach(Failpoint.REVOKED)
         self._give_up(partitions, "revoked")
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
@@ -198,6 +202,8 @@ class Worker:
         busy = bool(self._runnable())
         wait = 0.0 if busy else IDLE_POLL / 10 if self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
         polled = self._consumer.poll(1 if busy else self._poll_records, wait)
+        if polled.records:
+            reach(Failpoint.POLLED)
         if self._redo is not None:
             error, self._redo = self._redo, None
             raise error
@@ -239,8 +245,10 @@ class Worker:
             step = owned.task.step(batch, self._checkpoint.expired)
         self._attempts += step.consumed
         if step.consumed:
+            reach(Failpoint.PROCESSED)
             self._last = (partition, batch[step.consumed - 1].offset)
             self._producer.send(step.outputs)
+            reach(Failpoint.PRODUCED)
             owned.advance(step.consumed)
             self._checkpoint.mark(partition, owned.done or 0, outputs=len(step.outputs))
             self.counts.update({_COUNTED.get(name, f"failed_in_{name}"): n for name, n in step.counts.items()})

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Assigned
 
 from streams.errors import AbortedError, FencedError, SendError
+from streams.failpoints import Failpoint, reach
 from streams.kafka.config import Config
 from streams.kafka.errors import RECORD_FAULTS, error_of, made, translate
 from streams.record import RawRecord, TopicPartition
@@ -110,6 +111,8 @@ class TransactionalProducer:
         self.begin()
         consumed = [Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         self._call(lambda left: self._producer.send_offsets_to_transaction(consumed, group, left), "sending offsets")
+        reach(Failpoint.OFFSETS_SENT)
+        reach(Failpoint.COMMIT_SENT)
         self._call(self._producer.commit_transaction, "committing")
         self._open = False
 
@@ -124,6 +127,7 @@ class TransactionalProducer:
         if not self._open:
             return
         self._producer.purge()
+        reach(Failpoint.ABORTING)
         try:
             self._call(self._producer.abort_transaction, "aborting")
         except AbortedError as error:
@@ -155,6 +159,7 @@ class TransactionalProducer:
     def _start(self) -> None:
         self._undelivered: list[KafkaError] = []
         self._producer = made(Producer, {**self._config, "on_delivery": _collector(self._undelivered)})
+        reach(Failpoint.PRODUCER_STARTING)
         try:
             self._producer.init_transactions(self._timeout)
         except KafkaException as raised:

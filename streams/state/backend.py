@@ -21,6 +21,7 @@ import lmdb
 import structlog
 
 from streams.errors import IncompatibleError, StreamsError
+from streams.failpoints import Failpoint, reach
 
 FORMAT_VERSION = 1
 MOST_REST = 12 * 3600.0  # seconds; half of Kafka's default delete.retention.ms
@@ -184,6 +185,7 @@ class Backend:
                     transaction.delete(_stored_key(key), db=database)
                 else:
                     transaction.put(_stored_key(key), _stored_value(key, value), db=database)
+        reach(Failpoint.STATE_WRITING)
         transaction.put(_POSITIONS, json.dumps(positions).encode())
 
     def _transact(self, work: Callable[[lmdb.Transaction], object]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from streams.failpoints import Failpoint, reach
 from streams.record import Polled, Positions, RawRecord, TopicPartition
 from streams.state.task_state import TaskState
 
@@ -72,6 +73,8 @@ class Restorer:
             rows.setdefault(record.origin, []).append(record)
         for source, records in rows.items():
             self._states[source].follow(source, records, records[-1].offset + 1)
+            if source in self._targets:
+                reach(Failpoint.RESTORING)
             self._reached(source, records[-1].offset + 1)
         for source, end in polled.ends.items():
             self._states[source].follow(source, [], end)

@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
 from streams.errors import HandlerError, UsageError
+from streams.failpoints import Failpoint, reach
 from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
@@ -148,6 +149,7 @@ class TaskState:
         if self._backend is None or not changes:
             return
         self._backend.write({change.name: change.rows for change in changes}, positions)
+        reach(Failpoint.STATE_WRITTEN)
         for member in self._stores:
             rows = next((change.rows for change in changes if change.name == member.name), None)
             if rows is not None:
