@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,7 +26,7 @@ from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
 from streams.topology import Processor
-from streams.worker import Worker
+from streams.worker import Input, Output, Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +55,7 @@ def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], 
 
 
 def _assemble(processor: Processor, settings: Settings, resources: ExitStack) -> tuple[Worker, GroupConsumer]:
-    interval = commit_interval(processor, settings)
+    commit_interval(processor, settings)  # a wrong one is told before anything is connected
     admin = Admin(settings, settings.start_timeout.total_seconds())
     check_topics(admin, processor)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
@@ -73,27 +75,51 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         return {source: Bounds(*held) for source, held in admin.ranges(sources).items()}
 
-    def open_task(partition: TopicPartition) -> Task:
-        return Task(processor, codecs, _open_state(processor, codecs, slot, partition.partition))
-
-    worker = Worker(
-        consumer,
-        producer,
-        Restorer(reader, bounds),
-        lookup,
-        open_task,
-        loops=processor.source in processor.outputs.values(),
-        poll_records=settings.poll_records,
-        commit_interval=interval.total_seconds(),
-        commit_records=settings.commit_records,
-        stable_timeout=budget + ABORT_SCAN,
+    worker = build_worker(
+        processor, settings, codecs, slot.partition, consumer, producer, Restorer(reader, bounds), lookup
     )
     resources.callback(worker.close)
     resources.callback(consumer.close)
     return worker, consumer
 
 
-def _open_state(processor: Processor, codecs: Mapping[str, Codec[Any]], slot: Slot, number: int) -> TaskState:
+def build_worker(
+    processor: Processor,
+    settings: Settings,
+    codecs: Mapping[str, Codec[Any]],
+    folder: Callable[[int], Path],
+    consumer: Input,
+    producer: Output,
+    restorer: Restorer,
+    lookup: SchemaLookup,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> Worker:
+    """Make the worker of a processor over whatever clients; `folder` holds the state of a partition."""
+
+    def open_task(partition: TopicPartition) -> Task:
+        return Task(processor, codecs, _open_state(processor, codecs, folder, partition.partition))
+
+    return Worker(
+        consumer,
+        producer,
+        restorer,
+        lookup,
+        open_task,
+        loops=processor.source in processor.outputs.values(),
+        poll_records=settings.poll_records,
+        commit_interval=commit_interval(processor, settings).total_seconds(),
+        commit_records=settings.commit_records,
+        stable_timeout=settings.transaction_timeout.total_seconds() + ABORT_SCAN,
+        clock=clock,
+        now_ms=now_ms,
+    )
+
+
+def _open_state(
+    processor: Processor, codecs: Mapping[str, Codec[Any]], folder: Callable[[int], Path], number: int
+) -> TaskState:
     """Open the state of one partition; a processor without stores and tables has none on disk."""
     behind = processor.state()
     if not behind:
@@ -105,7 +131,7 @@ def _open_state(processor: Processor, codecs: Mapping[str, Codec[Any]], slot: Sl
         return None if home == number else home
 
     return TaskState(
-        Backend(slot.partition(number), behind.values()),
+        Backend(folder(number), behind.values()),
         {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
         {declared: codecs[topic] for declared, topic in behind.items()},
         foreign,
