@@ -1,0 +1,1 @@
+"""Testing apps: on a cluster in memory, on the embedded one, in containers."""
