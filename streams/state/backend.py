@@ -22,10 +22,10 @@ import structlog
 
 from streams.errors import IncompatibleError, StreamsError
 from streams.failpoints import Failpoint, reach
+from streams.state.protocol import Rows
 
 FORMAT_VERSION = 1
 MOST_REST = 12 * 3600.0  # seconds; half of Kafka's default delete.retention.ms
-Rows = Iterable[tuple[bytes, bytes | None]]
 
 _FIRST_MAP_SIZE = 16 << 20
 _MAX_KEY = 511 - 1  # LMDB's limit less our tag

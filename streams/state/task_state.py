@@ -10,8 +10,8 @@ from streams.errors import HandlerError, UsageError
 from streams.failpoints import Failpoint, reach
 from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
-from streams.state.backend import Backend
 from streams.state.overlay import Overlay, UndoLog
+from streams.state.protocol import StateStore
 from streams.topic import Store, Table
 
 K = TypeVar("K", bound=Key)
@@ -39,7 +39,7 @@ class Member(Generic[K, V]):
         declared: Store[K, V] | Table[K, V],
         source: TopicPartition,
         codec: Codec[V],
-        backend: Backend,
+        backend: StateStore,
         undo: UndoLog,
     ) -> None:
         self.declared = declared
@@ -86,7 +86,7 @@ class TaskState:
 
     def __init__(
         self,
-        backend: Backend | None = None,
+        backend: StateStore | None = None,
         sources: Mapping[Declared, TopicPartition] | None = None,
         codecs: Mapping[Declared, Codec[Any]] | None = None,
         foreign: Callable[[bytes], int | None] = lambda _key: None,
