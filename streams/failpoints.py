@@ -126,7 +126,7 @@ def _kill(rule: _Rule) -> None:
 
 def _tell(rule: _Rule, action: str) -> None:
     """Leave a proof that the place was reached; unbuffered, for nothing is flushed by a kill."""
-    os.write(2, f"failpoint {rule.point} hit {rule.hit}: {action} after {rule.seconds:g} s\n".encode())
+    os.write(2, f"failpoint {rule.point} hit {rule.hit} in {os.getpid()}: {action} {rule.seconds:g}\n".encode())
 
 
 def _read(part: str, known: Iterable[str]) -> _Rule:
