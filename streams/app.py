@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Self, TypeVar
 
 from streams.context import Context
 from streams.duration import duration
@@ -13,14 +15,14 @@ from streams.errors import UsageError
 from streams.keys import Key
 from streams.policy import FailurePolicy
 from streams.state.task_state import Declared
-from streams.topic import COMPACTED, DEFAULT_PARTITIONS, Store, Table, Topic
+from streams.topic import COMPACTED, DEFAULT_PARTITIONS, MOST_NAME_LENGTH, Store, Table, Topic, qualified
 from streams.topology import Processor, TopicSpec, build_processor
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 R = TypeVar("R")
 
-_LEGAL_APP = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_LEGAL_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 class App:
@@ -37,9 +39,10 @@ class App:
 
         `settings` are the defaults of `streams.settings.Settings`, beaten by file, environment and command line.
         """
-        if not _LEGAL_APP.fullmatch(name):
+        if not _LEGAL_NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name an app", fix="use lower-case letters, digits and hyphens")
         self.name = name
+        self.namespace = ""
         self.settings = dict(settings or {})
         self.processors: dict[str, Processor] = {}
         self._on_failure = on_failure
@@ -82,6 +85,7 @@ class App:
 
         `commit_every` ("2s") makes commits rarer where values are large and change often.
         """
+        self._check_open()
         if name in self._stores:
             raise UsageError(f"app {self.name} has two stores {name}", fix="rename one")
         every = duration(commit_every) if commit_every is not None else None
@@ -115,6 +119,34 @@ class App:
 
         return register
 
+    def in_namespace(self, namespace: str) -> Self:
+        """Return a copy whose topics, groups, subjects and ids in Kafka begin with `<namespace>.`.
+
+        So several of them share a cluster and nothing else: tests, or previews of a change. Handlers go on using the
+        stores and tables of this app. Topics that the app only reads are renamed too; somebody has to fill them.
+
+        Raises:
+            UsageError: the name is illegal, a topic's name gets too long, or this is such a copy already.
+        """
+        self._check_open()
+        if not _LEGAL_NAME.fullmatch(namespace):
+            raise UsageError(f"{namespace!r} cannot name a namespace", fix="use lower-case letters, digits and hyphens")
+        longest = max((spec.name for spec in self.topics()), key=len, default="")
+        if len(qualified(namespace, longest)) > MOST_NAME_LENGTH:
+            raise UsageError(
+                f"in namespace {namespace} the name of topic {longest} is {len(qualified(namespace, longest))} "
+                f"characters long, Kafka takes {MOST_NAME_LENGTH}",
+                fix="use a shorter name for the namespace or for the topic",
+            )
+        rename = cache(lambda topic: topic.in_namespace(namespace))  # one topic stays one, wherever it is used
+        inside = copy.copy(self)
+        inside.namespace = namespace
+        inside._topics = {  # noqa: SLF001 - of the same class
+            rename(topic).name: rename(topic) for topic in self._topics.values()
+        }
+        inside.processors = {name: p.in_namespace(namespace, rename) for name, p in self.processors.items()}
+        return inside
+
     def topics(self) -> list[TopicSpec]:
         """List every topic that has to exist, each once."""
         specs = {topic.name: TopicSpec(topic.name, topic.partitions, topic.config) for topic in self._topics.values()}
@@ -145,13 +177,22 @@ class App:
                 raise UsageError(f"app {self.name} has no processor {name!r}", fix=f"use one of {known}")
         return [self.processors[name] for name in names] if names else list(self.processors.values())
 
+    def _check_open(self) -> None:
+        if self.namespace:
+            raise UsageError(
+                f"app {self.name} in namespace {self.namespace} is a copy that takes no declarations",
+                fix="declare on the app itself, before in_namespace",
+            )
+
     def _declare(self, topic: Topic[V]) -> Topic[V]:
+        self._check_open()
         if topic.name in self._topics:
             raise UsageError(f"app {self.name} declares topic {topic.name} twice", fix="declare it once and share it")
         self._topics[topic.name] = topic
         return topic
 
     def _add(self, processor: Processor) -> None:
+        self._check_open()
         if processor.name in self.processors:
             raise UsageError(f"app {self.name} has two processors {processor.name}", fix="rename one function")
         for other in self.processors.values():

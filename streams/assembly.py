@@ -60,7 +60,7 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     check_topics(admin, processor)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
     codecs = load_codecs(registry, processor)
-    slot = Slot(settings.state_dir, processor.app, processor.name)
+    slot = Slot(settings.state_dir, processor.owner, processor.name)
     resources.callback(slot.release)
     budget = settings.transaction_timeout.total_seconds()
     batch_bytes = smallest_limit(admin, processor)
@@ -93,13 +93,17 @@ def build_worker(
     restorer: Restorer,
     lookup: SchemaLookup,
     *,
+    open_backend: Callable[[Path, Iterable[str]], Backend] = Backend,
     clock: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Worker:
     """Make the worker of a processor over whatever clients; `folder` holds the state of a partition."""
 
     def open_task(partition: TopicPartition) -> Task:
-        return Task(processor, codecs, _open_state(processor, codecs, folder, partition.partition))
+        number = partition.partition
+        return Task(
+            processor, codecs, _open_state(processor, codecs, number, lambda n: open_backend(folder(number), n))
+        )
 
     return Worker(
         consumer,
@@ -118,7 +122,10 @@ def build_worker(
 
 
 def _open_state(
-    processor: Processor, codecs: Mapping[str, Codec[Any]], folder: Callable[[int], Path], number: int
+    processor: Processor,
+    codecs: Mapping[str, Codec[Any]],
+    number: int,
+    open_backend: Callable[[Iterable[str]], Backend],
 ) -> TaskState:
     """Open the state of one partition; a processor without stores and tables has none on disk."""
     behind = processor.state()
@@ -131,7 +138,7 @@ def _open_state(
         return None if home == number else home
 
     return TaskState(
-        Backend(folder(number), behind.values()),
+        open_backend(behind.values()),
         {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
         {declared: codecs[topic] for declared, topic in behind.items()},
         foreign,

@@ -79,7 +79,7 @@ def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[A
     written = {topic.name: topic.model for topic in processor.outputs.values()}
     written |= {processor.changelog(store): store.model for store in processor.stores}
     read = {processor.source.name: processor.source.model}
-    read |= {table.topic.name: table.topic.model for table in processor.tables}
+    read |= {processor.table_topic(table).name: table.topic.model for table in processor.tables}
     codecs = {name: Codec(model) for name, model in read.items()}
     for name, model in written.items():
         codecs[name] = Codec(model, contracts.lookup(f"{name}-value", schema_of(model).text))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from streams.avro.model import AvroModel
 from streams.errors import UsageError
@@ -21,7 +21,9 @@ V = TypeVar("V")
 DEFAULT_PARTITIONS = 4
 COMPACTED: Mapping[str, str] = {"cleanup.policy": "compact"}
 
-_LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+MOST_NAME_LENGTH = 249
+
+_LEGAL_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{MOST_NAME_LENGTH}}}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,10 @@ class Topic(Generic[V]):
     def key_codec(self) -> KeyCodec:
         """The codec of the key field's type; bytes where the topic has no key field."""
         return KEY_CODECS[bytes] if self.key is None else _field_codec(self.name, self.model, self.key)
+
+    def in_namespace(self, namespace: str) -> Self:
+        """Return the topic `<namespace>.<name>`, like this one in everything else; this one without a namespace."""
+        return replace(self, name=qualified(namespace, self.name)) if namespace else self
 
     def key_of(self) -> Callable[[V], bytes | None]:
         """Return the function from a value to its key's bytes."""
@@ -97,6 +103,11 @@ class Store(Generic[K, V]):
         return KEY_CODECS[self.key_type]
 
 
+def qualified(namespace: str, name: str) -> str:
+    """Put a name into a namespace; an empty one is none."""
+    return f"{namespace}.{name}" if namespace else name
+
+
 def check_topic_name(name: str) -> None:
     """Refuse a name that Kafka would refuse.
 
@@ -106,7 +117,7 @@ def check_topic_name(name: str) -> None:
     if not _LEGAL_NAME.fullmatch(name) or name in {".", ".."}:
         raise UsageError(
             f"{name!r} is not a legal name for a topic",
-            fix="use 1 to 249 letters, digits, dots, underscores or hyphens",
+            fix=f"use 1 to {MOST_NAME_LENGTH} letters, digits, dots, underscores or hyphens",
         )
 
 

@@ -9,15 +9,17 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 from streams.context import Context
 from streams.errors import UsageError
 from streams.policy import FailurePolicy
 from streams.state.task_state import Declared
-from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name
+from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name, qualified
+
+V = TypeVar("V")
 
 Handler = Callable[[Any, Context], Any]
 
@@ -36,7 +38,11 @@ class TopicSpec(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Processor:
-    """One handler with its input, outputs, state and failure policy; it runs as one consumer group."""
+    """One handler with its input, outputs, state and failure policy; it runs as one consumer group.
+
+    `source` and `outputs` are the topics in Kafka. `stores` and `tables` are the objects that the handler refers to;
+    what lies in Kafka for them is told by `changelog` and `table_topic`.
+    """
 
     app: str
     name: str
@@ -47,11 +53,17 @@ class Processor:
     tables: tuple[Table[Any, Any], ...]
     on_failure: FailurePolicy
     wants_tombstones: bool
+    namespace: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The app with its namespace: what groups, member ids, transactional ids and state folders begin with."""
+        return qualified(self.namespace, self.app)
 
     @property
     def group(self) -> str:
         """The consumer group, which is also the prefix of the processor's own topics."""
-        return f"{self.app}.{self.name}"
+        return f"{self.owner}.{self.name}"
 
     @property
     def dead_letter_topic(self) -> str:
@@ -65,12 +77,21 @@ class Processor:
 
     def changelog(self, store: Store[Any, Any]) -> str:
         """Name the changelog topic of one of its stores."""
-        return store.topic or f"{self.group}.{store.name}.changelog"
+        return qualified(self.namespace, store.topic) if store.topic else f"{self.group}.{store.name}.changelog"
+
+    def table_topic(self, table: Table[Any, V]) -> Topic[V]:
+        """Return the topic behind one of its tables."""
+        return table.topic.in_namespace(self.namespace)
+
+    def in_namespace(self, namespace: str, rename: Callable[[Topic[Any]], Topic[Any]]) -> Self:
+        """Return this processor over renamed topics; its handler goes on using the same stores and tables."""
+        outputs = {model: rename(topic) for model, topic in self.outputs.items()}
+        return replace(self, namespace=namespace, source=rename(self.source), outputs=outputs)
 
     def state(self) -> dict[Declared, str]:
         """Map each store and table to the topic behind it."""
         behind: dict[Declared, str] = {store: self.changelog(store) for store in self.stores}
-        return behind | {table: table.topic.name for table in self.tables}
+        return behind | {table: self.table_topic(table).name for table in self.tables}
 
     def topics(self) -> Iterator[TopicSpec]:
         """Yield every topic that has to exist for this processor to run."""
@@ -78,7 +99,7 @@ class Processor:
         for output in self.outputs.values():
             yield _spec(output)
         for table in self.tables:
-            yield _spec(table.topic)
+            yield _spec(self.table_topic(table))
         for store in self.stores:
             yield TopicSpec(self.changelog(store), self.source.partitions, COMPACTED)
         if self.on_failure is FailurePolicy.DEAD_LETTER:
@@ -226,7 +247,7 @@ def _check_topics(processor: Processor) -> None:
 def _others(processor: Processor) -> Iterator[Topic[Any]]:
     yield processor.source
     yield from processor.outputs.values()
-    yield from (table.topic for table in processor.tables)
+    yield from map(processor.table_topic, processor.tables)
 
 
 def _check_tables(processor: Processor) -> None:
