@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import structlog
@@ -33,11 +33,12 @@ class SchemaLookup:
         registry: SchemaSource,
         codecs: Iterable[Codec[Any]],
         clock: Callable[[], float] = time.monotonic,
+        thread: Executor | None = None,
     ) -> None:
         self._registry = registry
         self._codecs = list(codecs)
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, "schema-lookup")
+        self._thread = thread or ThreadPoolExecutor(1, "schema-lookup")
         self._asked: dict[int, Future[str]] = {}
         self._first_asked: dict[int, float] = {}
         self._retry_at: dict[int, float] = {}

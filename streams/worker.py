@@ -142,6 +142,14 @@ class Worker:
             self._start_over(error)
         self._report()
 
+    def unfinished(self) -> bool:
+        """Tell whether a turn would do something although nothing new arrived."""
+        return any(owned.runnable or self._is_released(owned) for owned in self._owned.values())
+
+    def uncommitted(self) -> bool:
+        """Tell whether there is something that a commit would commit."""
+        return bool(self._checkpoint.marks)
+
     def drain(self) -> None:
         """Commit what is done; what is polled and not stepped stays for the next owner."""
         try:

@@ -92,7 +92,7 @@ class Backend:
 
     def wipe(self) -> None:
         """Drop everything; the task restores from its changelogs."""
-        self._close_env()
+        self.release()
         self._remove()
         self._open()
         self._put_meta(clean=False)
@@ -101,7 +101,12 @@ class Backend:
         """Mark the state as cleanly closed and release it."""
         self._put_meta(clean=True)
         self._env.sync(True)
-        self._close_env()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the files as they are, as the end of the process does."""
+        self._reader.abort()
+        self._env.close()
 
     def _open(self) -> None:
         try:
@@ -140,10 +145,6 @@ class Backend:
         """Return the seconds since the state was last written; 0 where there is none."""
         data = self._path / "data.mdb"
         return time.time() - data.stat().st_mtime if data.exists() else 0.0
-
-    def _close_env(self) -> None:
-        self._reader.abort()
-        self._env.close()
 
     def _unusable(self, rest: float) -> str | None:
         """Say why the state cannot be trusted.

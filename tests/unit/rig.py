@@ -171,7 +171,7 @@ class Slot:
         """Be gone at once, as by SIGKILL; only the lock on the files has to be given back by hand."""
         for state in self.states:
             with suppress(Exception):
-                state._backend._close_env()
+                state._backend.release()
         self.rig.group.leave(self.consumer)
 
     def shut(self, *, failed: bool) -> None:

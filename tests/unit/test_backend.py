@@ -24,7 +24,7 @@ def opened(path: Path, boot: str = "one") -> Backend:
 
 def abandon(backend: Backend) -> None:
     """Leave it as a killed process does, but let this process open it again."""
-    backend._close_env()
+    backend.release()
 
 
 def test_rows_and_positions_come_back_after_a_clean_close(tmp_path: Path) -> None:
