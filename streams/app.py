@@ -15,6 +15,7 @@ from streams.errors import UsageError
 from streams.keys import Key
 from streams.policy import FailurePolicy
 from streams.state.task_state import Declared
+from streams.testing.driver import MemoryDriver
 from streams.topic import COMPACTED, DEFAULT_PARTITIONS, MOST_NAME_LENGTH, Store, Table, Topic, qualified
 from streams.topology import Processor, TopicSpec, build_processor
 
@@ -147,6 +148,10 @@ class App:
         inside.processors = {name: p.in_namespace(namespace, rename) for name, p in self.processors.items()}
         return inside
 
+    def test(self, **options: Any) -> MemoryDriver:
+        """Run the app on a cluster in memory, for a test; `options` are those of `streams.testing.MemoryDriver`."""
+        return MemoryDriver(self, **options)
+
     def topics(self) -> list[TopicSpec]:
         """List every topic that has to exist, each once."""
         specs = {topic.name: TopicSpec(topic.name, topic.partitions, topic.config) for topic in self._topics.values()}
@@ -154,6 +159,10 @@ class App:
             for spec in processor.topics():
                 specs.setdefault(spec.name, spec)
         return sorted(specs.values())
+
+    def declared_topics(self) -> dict[str, Topic[Any]]:
+        """Return the declared topics by name, those behind tables too."""
+        return dict(self._topics)
 
     def contracts(self) -> Iterator[tuple[str, type[Any]]]:
         """Yield each subject with the model of its values: what has to be registered at deploy (INV-8)."""
