@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from weakref import finalize
 
@@ -79,6 +80,24 @@ class Registry:
             raise UnknownIdError(f"schema {schema_id} is {found.schema_type}, not Avro", where=self._shown)
         return str(found.schema_str)
 
+    def latest(self, subject: str) -> tuple[int, str]:
+        """Return id and text of the newest schema that is registered under the subject.
+
+        Raises:
+            IncompatibleError: there is none, or it is not Avro.
+        """
+        try:
+            found = self._ask(lambda: self._client.get_latest_version(subject))
+        except _NotFoundError:
+            raise IncompatibleError(
+                f"no schema is registered under {subject}",
+                where=f"schema registry {self._shown}",
+                fix="streams schema register MODULE:APP",
+            ) from None
+        if found.schema.schema_type != "AVRO":
+            raise IncompatibleError(f"the schema of {subject} is {found.schema.schema_type}, not Avro")
+        return int(found.schema_id), str(found.schema.schema_str)
+
     def register(self, subject: str, versions: Sequence[str], level: str) -> list[int]:
         """Set the subject's compatibility level, post all versions in order and return their ids; idempotent.
 
@@ -99,6 +118,11 @@ class Registry:
                 where=f"schema registry {self._shown}",
                 fix="`streams schema check` shows every break and its remedy",
             ) from None
+
+    def delete(self, subject: str) -> None:
+        """Delete a subject with all its versions; one that does not exist is passed over. Ids stay known."""
+        with suppress(_NotFoundError):
+            self._ask(lambda: self._client.delete_subject(subject))
 
     def subjects(self) -> list[str]:
         """Return the names of all subjects."""

@@ -66,15 +66,17 @@ class Admin:
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its number of partitions."""
-        try:
-            metadata = self._admin.list_topics(timeout=self._timeout)
-        except KafkaException as raised:
-            raise translate(error_of(raised), "asking for topics", self._servers) from raised
+        metadata = self._metadata("asking for topics")
         return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def brokers(self) -> dict[int, str]:
+        """Return the live brokers by id, each with the address that it tells its clients: `host:port`."""
+        metadata = self._metadata("asking for brokers")
+        return {broker.id: f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()}
 
     def topic_config(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the effective configuration of topics."""
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(names)]  # twice is malformed
         if not resources:
             return {}
         answers = self._admin.describe_configs(resources, request_timeout=self._timeout)
@@ -123,6 +125,11 @@ class Admin:
         starts, ends = self._offsets(asked, OffsetSpec.earliest()), self._offsets(asked, OffsetSpec.latest())
         return {tp: Range(starts[tp], ends[tp]) for tp in starts}
 
+    def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int | None]:
+        """Return the offset of each partition's first record of that time or later; None where there is none yet."""
+        found = self._offsets([Assigned(*tp) for tp in partitions], OffsetSpec.for_timestamp(timestamp_ms))
+        return {tp: None if offset < 0 else offset for tp, offset in found.items()}
+
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""
         asked = [ConsumerGroupTopicPartitions(group)]
@@ -167,6 +174,12 @@ class Admin:
             tp: self._result(answer, "asking for offsets") for tp, answer in answers.items()
         }
         return {TopicPartition(tp.topic, tp.partition): info.offset for tp, info in found.items()}
+
+    def _metadata(self, doing: str) -> Any:
+        try:
+            return self._admin.list_topics(timeout=self._timeout)
+        except KafkaException as raised:
+            raise translate(error_of(raised), doing, self._servers) from raised
 
     def _result(self, answer: Future[T], doing: str) -> T:
         try:
