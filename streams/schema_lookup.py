@@ -53,6 +53,10 @@ class SchemaLookup:
         """Tell whether records with this id still have to wait."""
         return schema_id in self._first_asked
 
+    def answered(self) -> bool:
+        """Tell whether an answer is there that `poll` has not taken yet."""
+        return any(answer.done() for answer in self._asked.values())
+
     def poll(self) -> None:
         """Take the answers that are there: teach the codecs, refuse an id, or ask again."""
         now = self._clock()

@@ -80,11 +80,13 @@ class Worker:
         commit_interval: float,
         commit_records: int,
         stable_timeout: float,
+        stamped: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """`loops` says that the processor writes to its own input; `stable_timeout` bounds the wait for owners before.
 
+        `stamped` is for a producer without transactions: changelog records name the offset that goes with them.
         Times are seconds.
         """
         self._consumer = consumer
@@ -105,6 +107,7 @@ class Worker:
             most_records=commit_records,
             clock=clock,
             now_ms=now_ms,
+            stamped=stamped,
         )
         self._attempts = 0  # records stepped since the last commit
         self._last: tuple[TopicPartition, int] | None = None  # the newest of them
@@ -144,7 +147,11 @@ class Worker:
 
     def unfinished(self) -> bool:
         """Tell whether a turn would do something although nothing new arrived."""
-        return any(owned.runnable or self._is_released(owned) for owned in self._owned.values())
+        return self._lookup.answered() or any(o.runnable or self._is_released(o) for o in self._owned.values())
+
+    def waits(self) -> bool:
+        """Tell whether something goes on only as time passes: a schema that is asked for."""
+        return any(owned.missing is not None for owned in self._owned.values())
 
     def uncommitted(self) -> bool:
         """Tell whether there is something that a commit would commit."""
@@ -181,6 +188,8 @@ class Worker:
         self._consumer.assign({partition: owned.committed for partition, owned in opened.items()})
         self._owned.update(opened)
         self._states.update({partition: owned.task.state for partition, owned in opened.items()})
+        for owned in opened.values():
+            owned.task.state.restore_until(owned.committed)
         self._restorer.begin([owned.task.state for owned in opened.values()])
         for owned in opened.values():
             owned.ready = self._restorer.is_ready(owned.task.state)

@@ -1,0 +1,108 @@
+"""Reading the log of a test's cluster as the judge needs it: what each processor wrote, and what it had to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from streams.preflight import load_codecs
+from streams.record import RawRecord, TopicPartition
+from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
+from streams.testing.process import Cluster
+from streams.testing.replay import Expected, Replay
+from streams.testing.simulation import Runtime
+
+Judgement = Callable[[str, Expected, Found], Verdict]
+
+
+class Audit:
+    """Judges every processor of a simulation by the committed log alone, and local stores by their changelogs."""
+
+    def __init__(self, cluster: Cluster, runtimes: dict[str, Runtime]) -> None:
+        self._cluster = cluster
+        self._runtimes = runtimes
+        self._codecs = {name: load_codecs(cluster.registry, one.processor) for name, one in runtimes.items()}
+
+    def loss(self, processor: str | None) -> Verdict:
+        """Find what is missing, and local rows that are not what their topic says (INV-3)."""
+        verdict = self._judge(lost, processor)
+        local = [self._local(runtime) for runtime in self._chosen(processor)]
+        return Verdict(
+            verdict.compared + sum(one.compared for one in local),
+            [*verdict.wrong, *(line for one in local for line in one.wrong)],
+        )
+
+    def duplicates(self, processor: str | None) -> Verdict:
+        """Find what is there too often."""
+        return self._judge(duplicated, processor)
+
+    def disorder(self, processor: str | None) -> Verdict:
+        """Find what came in another order than its inputs."""
+        return self._judge(disordered, processor)
+
+    def newest(self, topic: str) -> dict[bytes, bytes]:
+        """Return the newest committed row of every key of a topic."""
+        return _fold(record for tp in self._cluster.log.partitions(topic) for record in self._cluster.log.read(tp, 0))
+
+    def _judge(self, judgement: Judgement, processor: str | None) -> Verdict:
+        verdicts = [
+            judgement(runtime.processor.name, self._expected(runtime), self._found(runtime))
+            for runtime in self._chosen(processor)
+        ]
+        return Verdict(sum(v.compared for v in verdicts), [line for verdict in verdicts for line in verdict.wrong])
+
+    def _chosen(self, processor: str | None) -> list[Runtime]:
+        return list(self._runtimes.values()) if processor is None else [self._runtimes[processor]]
+
+    def _expected(self, runtime: Runtime) -> Expected:
+        log, registry = self._cluster.log, self._cluster.registry
+        offsets = log.offsets.get(runtime.processor.group, {})
+        dealt_with = [
+            [record for record in log.read(tp, 0) if record.offset < offsets.get(tp, 0)]
+            for tp in log.partitions(runtime.processor.source.name)
+        ]
+        return Replay(
+            runtime.declared, self._codecs[runtime.processor.name], registry.known, log.takes, runtime.tables
+        ).run(dealt_with)
+
+    def _found(self, runtime: Runtime) -> Found:
+        processor, log = runtime.processor, self._cluster.log
+        topics = [topic.name for topic in processor.outputs.values()] + [processor.dead_letter_topic]
+        return Found(
+            {topic: list(self._written(topic, processor.group)) for topic in topics if topic in log.topics},
+            {processor.changelog(store): self.newest(processor.changelog(store)) for store in processor.stores},
+        )
+
+    def _written(self, topic: str, group: str) -> Iterator[RawRecord]:
+        """Yield what the workers of a group wrote; a producer's id is the group's name and a number."""
+        for partition in self._cluster.log.partitions(topic):
+            for entry in self._cluster.log.entries(partition):
+                if entry.record is not None and entry.writer.rpartition("/")[0] == group:
+                    yield entry.record
+
+    def _local(self, runtime: Runtime) -> Verdict:
+        """Compare the local rows of every owned partition with their topic, up to the position that goes with them."""
+        compared, wrong = 0, []
+        for process in runtime.processes.values():
+            for number in (held.partition for held in process.consumer.cursors if runtime.processor.state()):
+                backend = process.backends[number]
+                for name in runtime.processor.state().values():
+                    position = backend.position(name) or 0
+                    records = self._cluster.log.read(TopicPartition(name, number), 0)
+                    rows = _fold(record for record in records if record.offset < position)
+                    for key in {record.key for record in records if record.key is not None}:
+                        compared += 1
+                        if backend.get(name, key) != rows.get(key):
+                            wrong.append(
+                                f"{runtime.processor.name}: local row {key!r} of {name}[{number}] is not its topic's"
+                            )
+        return Verdict(compared, wrong)
+
+
+def _fold(records: Iterable[RawRecord]) -> dict[bytes, bytes]:
+    rows: dict[bytes, bytes] = {}
+    for record in records:
+        if record.key is not None:
+            rows[record.key] = record.value or b""
+            if record.value is None:
+                del rows[record.key]
+    return rows

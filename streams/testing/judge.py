@@ -1,0 +1,99 @@
+"""Holding what a processor committed against what its records come to: nothing lost, twice, or out of order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
+
+from streams.record import RawRecord
+from streams.testing.replay import Expected
+
+Written = tuple[bytes | None, bytes | None]
+
+
+class Found(NamedTuple):
+    """What a processor wrote, by topic: committed records in their order, and the newest row of each key."""
+
+    records: dict[str, list[RawRecord]]
+    rows: dict[str, dict[bytes, bytes]]
+
+
+class Verdict(NamedTuple):
+    """How much was compared, and what is wrong with it, in words."""
+
+    compared: int
+    wrong: list[str]
+
+
+def lost(processor: str, expected: Expected, found: Found) -> Verdict:
+    """Find records that have to be there and are not, and rows that differ."""
+    wrong: list[str] = []
+    compared = expected.records
+    for topic, outputs in expected.outputs.items():
+        wanted = Counter((output.key, output.value) for output in outputs)
+        compared += len(outputs)
+        missing = wanted - _count(found.records.get(topic, ()))
+        wrong += [f"{processor} lost {_times(count)} {_shown(record)} for {topic}" for record, count in missing.items()]
+    for topic, rows in expected.rows.items():
+        newest = found.rows.get(topic, {})
+        compared += len(rows.keys() | newest.keys())
+        differing = sorted(key for key in rows.keys() | newest.keys() if rows.get(key) != newest.get(key))
+        wrong += [f"{processor} has a wrong row in {topic}: key {key!r}" for key in differing]
+    return Verdict(compared, wrong)
+
+
+def duplicated(processor: str, expected: Expected, found: Found) -> Verdict:
+    """Find records that are there more often than they have to be."""
+    wrong: list[str] = []
+    compared = 0
+    for topic, outputs in expected.outputs.items():
+        wanted = Counter((output.key, output.value) for output in outputs)
+        there = _count(found.records.get(topic, ()))
+        compared += len(outputs)
+        more = there - wanted
+        wrong += [
+            f"{processor} wrote {_shown(record)} to {topic} {_times(there[record])}, not {_times(wanted[record])}"
+            for record in more
+        ]
+    return Verdict(compared, wrong)
+
+
+def disordered(processor: str, expected: Expected, found: Found) -> Verdict:
+    """Find keys whose records came in another order than their inputs; a record that is repeated counts once."""
+    wrong: list[str] = []
+    compared = 0
+    for topic, outputs in expected.outputs.items():
+        there: dict[bytes | None, list[bytes | None]] = defaultdict(list)
+        for record in found.records.get(topic, ()):
+            there[record.key].append(record.value)
+        wanted: dict[tuple[bytes | None, int], list[bytes | None]] = defaultdict(list)
+        for output in sorted(outputs, key=lambda output: output.offset):
+            wanted[output.key, output.partition].append(output.value)
+        compared += len(outputs)
+        wrong += [
+            f"{processor} wrote the records of key {key!r} to {topic} in another order than they came"
+            for (key, _), values in wanted.items()
+            if not _same_order(values, there[key])
+        ]
+    return Verdict(compared, wrong)
+
+
+def _count(records: Iterable[RawRecord]) -> Counter[Written]:
+    return Counter((record.key, record.value) for record in records)
+
+
+def _same_order(wanted: Sequence[Hashable], there: Sequence[Hashable]) -> bool:
+    """Compare first occurrences, as far as both have them."""
+    common = set(wanted) & set(there)
+    first = [value for value in dict.fromkeys(wanted) if value in common]
+    return first == [value for value in dict.fromkeys(there) if value in common]
+
+
+def _shown(record: Written) -> str:
+    key, value = record
+    return f"the record with key {key!r} and value {(value or b'')[:40]!r}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,190 @@
+"""What a processor must have left behind: its handler run over its committed records alone, with nothing in the way.
+
+It shares the codecs with the runtime and nothing else: one record after the other, state in a dictionary. It can only
+tell for handlers that do the same again when they get the same record, state and rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+from streams.avro.codec import Codec
+from streams.context import Context
+from streams.errors import EncodeError, RecordError, UnknownSchemaError
+from streams.policy import FailurePolicy
+from streams.record import RawRecord, Record, TopicPartition
+from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
+from streams.topic import Store, Table
+from streams.topology import Processor
+
+Reads = dict[tuple[Any, Any], Any]
+"""The rows that a handler saw for one record, by table and key."""
+
+
+class Output(NamedTuple):
+    """A record that has to be in a topic, and the one that it came from."""
+
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+
+
+@dataclass
+class Expected:
+    """What the committed records of a processor come to: outputs, dead letters and rows by topic."""
+
+    records: int = 0
+    outputs: dict[str, list[Output]] = field(default_factory=dict)
+    rows: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+
+
+class TableReads:
+    """Wraps a handler so that the rows it sees are noted; a record that is handled again is noted anew."""
+
+    def __init__(self) -> None:
+        self.seen: dict[TopicPartition, dict[int, Reads]] = {}
+
+    def noting(self, handler: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
+        """Return the handler with the noting around it."""
+
+        def noted(event: Any, ctx: Context) -> Any:
+            reads: Reads = {}
+            self.seen.setdefault(ctx.record.origin, {})[ctx.record.offset] = reads
+            return handler(event, _Noting(ctx, reads))
+
+        return noted
+
+    def of(self, record: RawRecord) -> Reads:
+        """Return what was seen for a record."""
+        return self.seen.get(record.origin, {}).get(record.offset, {})
+
+
+class _Noting(Context):
+    """A context that notes the rows of tables."""
+
+    __slots__ = ("_reads",)
+
+    def __init__(self, ctx: Context, reads: Reads) -> None:
+        super().__init__(ctx._state)  # noqa: SLF001 - the same state under the same class
+        self.record = ctx.record
+        self._reads = reads
+
+    def get(self, source: Any, key: Any) -> Any:
+        """Return a value; note it if it is a table's."""
+        value = super().get(source, key)
+        if isinstance(source, Table):
+            self._reads[source, key] = value
+        return value
+
+
+class _Replayed(Context):
+    """A context over a dictionary and the rows that were seen."""
+
+    __slots__ = ("_reads", "_rows", "changed")
+
+    def __init__(self, record: RawRecord, rows: Reads, reads: Reads) -> None:
+        self.record = record
+        self._rows = rows
+        self._reads = reads
+        self.changed: Reads = {}
+
+    def get(self, source: Any, key: Any) -> Any:
+        """Return a value."""
+        if isinstance(source, Table):
+            return self._reads.get((source, key))
+        return self.changed.get((source, key), self._rows.get((source, key)))
+
+    def put(self, store: Store[Any, Any], key: Any, value: Any) -> None:
+        """Set a value, for this record alone until it is done."""
+        self.changed[store, key] = value
+
+
+class Replay:
+    """Runs one processor over its committed records."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        codecs: Mapping[str, Codec[Any]],
+        schema: Callable[[int], str | None],
+        takes: Callable[[RawRecord], bool],
+        tables: TableReads,
+    ) -> None:
+        """`schema` is the registry's text of an id, `takes` says what the broker accepts."""
+        self._processor = processor
+        self._codecs = codecs
+        self._schema = schema
+        self._takes = takes
+        self._tables = tables
+
+    def run(self, partitions: Iterable[Iterable[RawRecord]]) -> Expected:
+        """Return what the records of each partition, in their order, come to."""
+        expected = Expected(
+            outputs={topic.name: [] for topic in self._processor.outputs.values()},
+            rows={self._processor.changelog(store): {} for store in self._processor.stores},
+        )
+        if self._processor.on_failure is FailurePolicy.DEAD_LETTER:
+            expected.outputs[self._processor.dead_letter_topic] = []
+        for records in partitions:
+            rows: Reads = {}
+            for record in records:
+                expected.records += 1
+                self._record(record, rows, expected)
+        return expected
+
+    def _record(self, record: RawRecord, rows: Reads, expected: Expected) -> None:
+        ctx = _Replayed(record, rows, self._tables.of(record))
+        try:
+            outputs = self._handle(record, ctx)
+            changes = [self._row(store, key, value) for (store, key), value in ctx.changed.items()]
+            if not all(map(self._takes, [*outputs, *changes])):
+                raise EncodeError("too large")  # noqa: TRY301 - one way out for whatever refuses the record
+        except (Exception, SystemExit):  # noqa: BLE001 - user code may raise anything
+            if self._processor.on_failure is FailurePolicy.DEAD_LETTER:
+                letters = expected.outputs[self._processor.dead_letter_topic]
+                letters.append(Output(record.key, record.value, record.partition, record.offset))
+            return
+        rows.update(ctx.changed)
+        for output in outputs:
+            expected.outputs[output.topic].append(Output(output.key, output.value, record.partition, record.offset))
+        for change in changes:
+            table = expected.rows[change.topic]
+            if change.value is None:
+                table.pop(change.key or b"", None)
+            else:
+                table[change.key or b""] = change.value
+
+    def _handle(self, record: RawRecord, ctx: Context) -> list[RawRecord]:
+        value = None if record.value is None else self._decode(record.value)
+        if value is None and not self._processor.wants_tombstones:
+            return []
+        result = self._processor.handler(value, ctx)
+        single = result is None or isinstance(result, NOT_SEVERAL)
+        values = [result] if single else list(cast("Iterable[Any]", result))
+        if len(values) > MAX_RECORD_OUTPUTS:
+            raise EncodeError("too many")
+        return [self._output(one, record.timestamp_ms) for one in values if not (single and one is None)]
+
+    def _decode(self, frame: bytes) -> Any:
+        codec = self._codecs[self._processor.source.name]
+        try:
+            return codec.decode([frame])[0]
+        except UnknownSchemaError as unknown:
+            text = self._schema(unknown.schema_id)
+            if text is None:
+                raise RecordError(str(unknown)) from unknown
+            codec.learn(unknown.schema_id, text)
+            return codec.decode([frame])[0]
+
+    def _output(self, value: Any, timestamp_ms: int) -> RawRecord:
+        topic = self._processor.outputs[type(value)]
+        (frame,) = self._codecs[topic.name].encode([value])
+        return Record(topic.name, topic.key_of()(value), frame, timestamp_ms)
+
+    def _row(self, store: Store[Any, Any], key: Any, value: Any) -> RawRecord:
+        topic = self._processor.changelog(store)
+        frame = None if value is None else self._codecs[topic].encode([value])[0]
+        return Record(topic, store.key_codec.encode(key), frame, 0)

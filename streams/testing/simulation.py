@@ -1,0 +1,271 @@
+"""Workers of every processor taking turns on a cluster in memory, and the faults that befall them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from random import Random
+
+from streams.errors import FencedError, StreamsError, UnreachableError, UsageError
+from streams.failpoints import Failpoint, installed
+from streams.record import RawRecord, Record
+from streams.testing.faults import ANYWHERE, Fault, ProcessDied
+from streams.testing.memory import Group
+from streams.testing.process import Cluster, Process
+from streams.testing.replay import TableReads
+from streams.topology import Processor
+
+MOST_TURNS = 100_000
+SLICE = timedelta(milliseconds=500)  # of time that passes while something waits for it
+MOST_SLICES = 120  # in one `advance`; longer ones take larger slices
+
+
+class Runtime:
+    """One processor with its group and its worker processes; also what a fault does its work on."""
+
+    def __init__(self, cluster: Cluster, processor: Processor, workers: int) -> None:
+        self.tables = TableReads()
+        handler = self.tables.noting(processor.handler) if processor.tables else processor.handler
+        self.declared = processor
+        self.processor = replace(processor, handler=handler)
+        self.group = Group(cluster.log, processor.group, processor.source.name)
+        self.processes: dict[int, Process] = {}
+        self.running: Process | None = None
+        self._cluster = cluster
+        self._wanted = workers
+        self._steady = False
+        self._stopped = False  # by a policy or an error: nothing starts it again
+
+    @property
+    def lag(self) -> int:
+        """Count the offsets of the input that are not committed."""
+        return self._cluster.log.lag(self.processor.group, self.processor.source.name)
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether something can only go on as time passes."""
+        missing = not self._stopped and len(self.processes) < self._wanted
+        return missing or any(process.worker.waits() for process in self.processes.values())
+
+    def adjust(self) -> None:
+        """Have as many workers as are wanted, and share the partitions among them."""
+        if self._stopped or (self._steady and None not in self.group.owner.values()):
+            return
+        for number in [number for number in self.processes if number >= self._wanted]:
+            self._survive(self.processes[number], self.processes[number].stop)
+            self.processes.pop(number, None)
+        try:
+            for number in range(self._wanted):
+                if number not in self.processes:
+                    self.processes[number] = Process(self._cluster, self.processor, self.group, number)
+        except (UnreachableError, ProcessDied):  # it is started again later, as a supervisor does
+            return
+        self.group.balance([process.consumer for process in self.processes.values()])
+        self._steady = True
+
+    def turn(self, process: Process) -> None:
+        """Let a worker turn its loop; what ends its process ends it.
+
+        Raises:
+            StreamsError: the processor ended for good.
+        """
+        self._survive(process, process.worker.run_once)
+
+    def close(self) -> None:
+        """Kill what runs."""
+        for process in list(self.processes.values()):
+            self._kill(process)
+        self._stopped = True
+
+    def happen(self, fault: Fault) -> None:
+        """Let a fault happen between two turns of the first worker."""
+        for process in list(self.processes.values())[:1]:
+            self._survive(process, lambda: fault(self))
+
+    # ---- what a fault can do ----
+
+    def pass_time(self, by: timedelta) -> None:
+        """Let the clock run."""
+        self._cluster.clock.advance(by)
+
+    def fence(self) -> None:
+        """Take the running worker's transactional id over."""
+        if self.running is not None:
+            self.running.producer.fence()
+
+    def evict(self) -> None:
+        """Throw the running worker out of its group."""
+        if self.running is not None:
+            self.group.throw_out(self.running.consumer)
+
+    def redeliver(self, records: int) -> None:
+        """Let the running worker get its last records once more."""
+        if self.running is not None:
+            self.running.consumer.redeliver(records)
+
+    def want_workers(self, count: int) -> None:
+        """Run in so many workers from the next turn on."""
+        self._wanted = max(1, count)
+        self._steady = False
+
+    def poison(self, value: bytes) -> None:
+        """Append bytes to the processor's input."""
+        record: RawRecord = Record(self.processor.source.name, None, value, self._cluster.clock.now_ms())
+        self._cluster.log.append(record)
+
+    def registry_down(self, length: timedelta) -> None:
+        """Have the registry not answer for a while."""
+        registry = self._cluster.registry
+        registry.down_until = max(registry.down_until, self._cluster.clock.seconds() + length.total_seconds())
+
+    def _survive(self, process: Process, action: Callable[[], None]) -> None:
+        self.running = process
+        try:
+            action()
+        except ProcessDied:
+            self._kill(process)
+        except FencedError:
+            self._fail(process)
+        except StreamsError:
+            self._fail(process)
+            self.close()
+            raise
+        finally:
+            self.running = None
+
+    def _fail(self, process: Process) -> None:
+        try:
+            process.stop(failed=True)
+        except ProcessDied:
+            process.kill()
+        self._gone(process)
+
+    def _kill(self, process: Process) -> None:
+        process.kill()
+        self._gone(process)
+
+    def _gone(self, process: Process) -> None:
+        self.processes.pop(process.number, None)
+        self._steady = False
+
+
+@dataclass
+class _Armed:
+    """A fault that waits for its step."""
+
+    fault: Fault
+    step: Failpoint
+    processor: str | None
+    hits: int
+
+
+class Simulation:
+    """Every processor of an app on one cluster."""
+
+    def __init__(self, cluster: Cluster, processors: dict[str, Processor], workers: int, random: Random) -> None:
+        self.cluster = cluster
+        self.runtimes = {name: Runtime(cluster, processor, workers) for name, processor in processors.items()}
+        self.happened: Counter[str] = Counter()
+        self._random = random
+        self._armed: list[_Armed] = []
+
+    def settle(self) -> None:
+        """Let the workers turn until nothing is left that they could do now; time passes only up to commits.
+
+        Raises:
+            StreamsError: a processor ended for good, or processors feed each other without end.
+        """
+        with self._watched():
+            for _ in range(MOST_TURNS):
+                if not self._round():
+                    return
+        raise UsageError(f"the processors do not come to rest in {MOST_TURNS} turns", fix="look for a loop of topics")
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass; while something waits for it, in slices with a turn of everybody after each."""
+        self.settle()
+        slice_, left = max(SLICE, by / MOST_SLICES), by
+        while left:
+            waits = any(runtime.waits for runtime in self.runtimes.values())
+            step = min(left, slice_) if waits else left
+            self._pass(step)
+            left -= step
+            with self._watched():
+                for runtime, process in self._processes():
+                    runtime.turn(process)
+            self.settle()
+
+    def inject(self, fault: Fault, at: Failpoint | None, processor: str | None, hit: int) -> None:
+        """Let a fault happen at a step, or now.
+
+        Raises:
+            UsageError: it cannot happen there, or there is no such processor.
+        """
+        if processor is not None and processor not in self.runtimes:
+            raise UsageError(f"there is no processor {processor}", fix=f"name one of {', '.join(self.runtimes)}")
+        if at is not None and at in fault.steps:
+            self._armed.append(_Armed(fault, at, processor, hit))
+        elif at is None and fault.steps == ANYWHERE:
+            self.happened[fault.kind] += 1
+            self.runtimes[processor or next(iter(self.runtimes))].happen(fault)
+        else:
+            raise UsageError(
+                f"{fault.kind} cannot happen at {at or 'any time'}", fix=f"use one of {', '.join(sorted(fault.steps))}"
+            )
+
+    def disarm(self) -> list[str]:
+        """Take back the faults whose step nobody came by, and say which they were."""
+        waiting = [f"{one.fault.kind} at {one.step}" for one in self._armed]
+        self._armed.clear()
+        return waiting
+
+    def close(self) -> None:
+        """Kill every worker."""
+        for runtime in self.runtimes.values():
+            runtime.close()
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return installed(self._reached) if self._armed else nullcontext()
+
+    def _round(self) -> bool:
+        """Let everybody turn who can do something; return whether anybody could, or time brought something."""
+        self.cluster.log.turn()
+        for runtime in self.runtimes.values():
+            runtime.adjust()
+        turning = [(runtime, process) for runtime, process in self._processes() if process.has_work()]
+        if not turning and self.cluster.log.unmarked():
+            return True
+        if not turning:
+            turning = [(runtime, process) for runtime, process in self._processes() if process.worker.uncommitted()]
+            if turning:
+                self._pass(min(process.interval for _, process in turning))
+        self._random.shuffle(turning)
+        for runtime, process in turning:
+            if process.number in runtime.processes:
+                runtime.turn(process)
+        return bool(turning)
+
+    def _pass(self, by: timedelta) -> None:
+        self.cluster.clock.advance(by)
+        for producer in list(self.cluster.log.producers.values()):
+            producer.expire()
+
+    def _processes(self) -> Iterator[tuple[Runtime, Process]]:
+        for runtime in self.runtimes.values():
+            for process in list(runtime.processes.values()):
+                yield runtime, process
+
+    def _reached(self, step: Failpoint) -> None:
+        """Let the armed faults happen whose step this is."""
+        name = next((name for name, runtime in self.runtimes.items() if runtime.running is not None), None)
+        if name is None:
+            return
+        for armed in [one for one in self._armed if one.step is step and one.processor in {None, name}]:
+            armed.hits -= 1
+            if armed.hits == 0:
+                self._armed.remove(armed)
+                self.happened[armed.fault.kind] += 1
+                armed.fault(self.runtimes[name])
