@@ -15,7 +15,7 @@ from streams.avro.registry import Registry
 from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader
-from streams.kafka.producer import TransactionalProducer
+from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
@@ -41,7 +41,7 @@ def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], 
     """
     with ExitStack() as resources:
         worker, consumer = _assemble(processor, settings, resources)
-        _log.info("started", group=processor.group, topic=processor.source.name)
+        _log.info("started", group=processor.group, topic=processor.source.name, guarantee=settings.guarantee)
         try:
             consumer.subscribe(processor.source.name, worker)
             while not stopping():
@@ -62,15 +62,13 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     codecs = load_codecs(registry, processor)
     slot = Slot(settings.state_dir, processor.owner, processor.name)
     resources.callback(slot.release)
-    budget = settings.transaction_timeout.total_seconds()
-    batch_bytes = smallest_limit(admin, processor)
-    producer = TransactionalProducer(config.transactional_producer(settings, slot.identity, batch_bytes), budget)
+    consumer = GroupConsumer(config.group_consumer(settings, processor.group, slot.identity))
+    producer = _producer(settings, slot.identity, smallest_limit(admin, processor), consumer)
     resources.callback(producer.close)
     lookup = SchemaLookup(registry, codecs.values())
     resources.callback(lookup.close)
     reader = Reader(config.reader(settings, slot.identity))
     resources.callback(reader.close)
-    consumer = GroupConsumer(config.group_consumer(settings, processor.group, slot.identity))
 
     def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         return {source: Bounds(*held) for source, held in admin.ranges(sources).items()}
@@ -81,6 +79,15 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     resources.callback(worker.close)
     resources.callback(consumer.close)
     return worker, consumer
+
+
+def _producer(
+    settings: Settings, identity: str, batch_bytes: int, consumer: GroupConsumer
+) -> TransactionalProducer | AtLeastOnceProducer:
+    budget = settings.transaction_timeout.total_seconds()
+    if settings.guarantee == "at_least_once":
+        return AtLeastOnceProducer(config.producer(settings, identity, batch_bytes), budget, consumer.commit)
+    return TransactionalProducer(config.transactional_producer(settings, identity, batch_bytes), budget)
 
 
 def build_worker(
@@ -116,6 +123,7 @@ def build_worker(
         commit_interval=commit_interval(processor, settings).total_seconds(),
         commit_records=settings.commit_records,
         stable_timeout=settings.transaction_timeout.total_seconds() + ABORT_SCAN,
+        stamped=settings.guarantee == "at_least_once",
         clock=clock,
         now_ms=now_ms,
     )

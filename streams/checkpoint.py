@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streams.failpoints import Failpoint, reach
-from streams.record import RawRecord, Record, TopicPartition
-from streams.state.task_state import Changes, TaskState
+from streams.record import Headers, RawRecord, Record, TopicPartition
+from streams.state.task_state import SOURCE, Changes, TaskState
 
 
 class Transaction(Protocol):
@@ -43,8 +43,13 @@ class Checkpoint:
         most_records: int,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
+        stamped: bool = False,
     ) -> None:
-        """Commit every `interval` seconds of `clock`, or after `most_records` outputs and changelog records."""
+        """Commit every `interval` seconds of `clock`, or after `most_records` outputs and changelog records.
+
+        `stamped` has every changelog record name the offset that is committed with it: without a transaction it can
+        be in the topic although that offset never was.
+        """
         self._producer = producer
         self._states = states
         self._group = group
@@ -52,6 +57,7 @@ class Checkpoint:
         self._most_records = most_records
         self._clock = clock
         self._now_ms = now_ms
+        self._stamped = stamped
         self.marks: dict[TopicPartition, int] = {}
         self._outputs = 0
         self._since = clock()
@@ -86,14 +92,14 @@ class Checkpoint:
             return {}
         offsets = dict(self.marks)
         changes = {partition: state.changes() for partition, state in self._states.items()}
-        positions = self._send_changelog(changes)
+        positions = self._send_changelog(changes, offsets)
         reach(Failpoint.CHANGELOG_PRODUCED)
         self._producer.flush()  # INV-2
         reach(Failpoint.FLUSHED)
         self._producer.commit(offsets, self._group())
         reach(Failpoint.COMMITTED)
         for partition, state in self._states.items():
-            state.committed(changes[partition], positions.get(partition, {}))  # INV-3
+            state.committed(changes[partition], positions.get(partition, {}), offsets.get(partition))  # INV-3
         self.clear()
         return offsets
 
@@ -105,14 +111,19 @@ class Checkpoint:
     def _written(self) -> int:
         return self._outputs + sum(state.pending() for state in self._states.values())
 
-    def _send_changelog(self, changes: Mapping[TopicPartition, list[Changes]]) -> dict[TopicPartition, dict[str, int]]:
+    def _send_changelog(
+        self, changes: Mapping[TopicPartition, list[Changes]], offsets: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, dict[str, int]]:
         """Send each store's rows to the task's own changelog partition, and follow the last one's offset."""
         positions: dict[TopicPartition, dict[str, int]] = {partition: {} for partition in changes}
         now = self._now_ms()
         for partition, stores in changes.items():
             for change in stores:
                 topic, number = change.changelog
-                rows: list[RawRecord] = [Record(topic, key, value, now, number) for key, value in change.rows]
+                stamp: Headers = ((SOURCE, b"%d" % offsets[partition]),) if self._stamped else ()
+                rows: list[RawRecord] = [
+                    Record(topic, key, value, now, number, headers=stamp) for key, value in change.rows
+                ]
                 self._producer.send(rows[:-1])
                 self._producer.send_tracked(rows[-1], _note(positions[partition], change.name))
         return positions

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     bootstrap_servers: str | None = None
     schema_registry_url: str | None = None
     state_dir: Path = Path(".streams/state")
+    guarantee: Literal["exactly_once", "at_least_once"] = "exactly_once"
     commit_interval: Duration = timedelta(milliseconds=100)
     commit_records: int = Field(default=10_000, ge=1)
     session_timeout: Duration = timedelta(seconds=45)

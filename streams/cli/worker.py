@@ -24,6 +24,7 @@ def worker(
         list[str] | None, typer.Option("--processor", "-p", metavar="NAME", help="Run this one only; repeatable.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes for each processor.")] = 1,
+    guarantee: Annotated[str | None, typer.Option(help="exactly_once (as it is) or at_least_once.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where local state lives.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
@@ -43,6 +44,7 @@ def worker(
         schema_registry_url,
         properties,
         code=app.settings,
+        guarantee=guarantee,
         state_dir=state_dir,
         log_format=log_format,
         log_level=log_level,

@@ -75,7 +75,7 @@ def producer(settings: Settings, client_id: str, batch_bytes: int = MOST_BATCH_B
 
 
 def transactional_producer(settings: Settings, transactional_id: str, batch_bytes: int = MOST_BATCH_BYTES) -> Config:
-    """Configure the one producer of a worker: outputs, changelogs and dead letters."""
+    """Configure the producer of a worker that commits exactly once."""
     return {
         **producer(settings, transactional_id, batch_bytes),
         "transactional.id": transactional_id,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Assigned
 
-from streams.errors import FencedError, IncompatibleError
+from streams.errors import AbortedError, FencedError, IncompatibleError
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, made, translate
 from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
@@ -113,6 +113,28 @@ class GroupConsumer:
     def group_metadata(self) -> Any:
         """Return the member's generation, without which a transaction's offsets are not fenced."""
         return self._consumer.consumer_group_metadata()
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets as a member of the group, and wait for the answer.
+
+        Raises:
+            AbortedError: they were not committed, or that is not known; the partitions may have another owner by now.
+            FencedError: somebody else has this member's id.
+        """
+        asked = [Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        try:
+            answered = self._consumer.commit(offsets=asked, asynchronous=False)
+        except KafkaException as raised:
+            raise self._not_committed(error_of(raised)) from raised
+        failed = next((tp.error for tp in answered or () if tp.error is not None), None)
+        if failed is not None:
+            raise self._not_committed(failed)
+
+    def _not_committed(self, error: KafkaError) -> AbortedError | FencedError:
+        told = f"the offsets could not be committed: {error.str()}"
+        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            return FencedError(told, where=f"bootstrap_servers {self._servers}")
+        return AbortedError(told)
 
     def close(self) -> None:
         """Leave; as a static member the partitions stay reserved for one session timeout."""

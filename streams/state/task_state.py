@@ -17,6 +17,9 @@ from streams.topic import Store, Table
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 
+SOURCE = "streams.source"
+"""The header of a changelog record: the offset of the task's input that was to be committed with it."""
+
 Declared = Store[Any, Any] | Table[Any, Any]
 
 
@@ -103,6 +106,7 @@ class TaskState:
             for declared, source in sources.items():
                 self._members[declared] = Member(declared, source, codecs[declared], backend, self._undo)
         self._by_source = {member.source: member for member in self._members.values()}
+        self._committed = 0
         self._stores = [member for member in self._members.values() if not member.is_table]
 
     def get(self, declared: Store[K, V] | Table[K, V], key: K) -> V | None:
@@ -144,11 +148,15 @@ class TaskState:
         """Serialise what is to be committed (INV-3: nothing of it is in the backend yet)."""
         return [member.changes() for member in self._stores if len(member.overlay)]
 
-    def committed(self, changes: Sequence[Changes], positions: Mapping[str, int]) -> None:
-        """Apply committed changes with the changelog positions behind them, in one write."""
+    def committed(self, changes: Sequence[Changes], positions: Mapping[str, int], source: int | None = None) -> None:
+        """Apply committed changes with the changelog positions behind them, in one write.
+
+        `source` is the offset of the task's input that was committed with them.
+        """
         if self._backend is None or not changes:
             return
-        self._backend.write({change.name: change.rows for change in changes}, positions)
+        sources = {} if source is None else {_newest(change.name): source for change in changes}
+        self._backend.write({change.name: change.rows for change in changes}, {**positions, **sources})
         reach(Failpoint.STATE_WRITTEN)
         for member in self._stores:
             rows = next((change.rows for change in changes if change.name == member.name), None)
@@ -171,12 +179,19 @@ class TaskState:
         """Tell a table's topic, which is followed for ever, from a changelog, which is only restored."""
         return self._by_source[source].is_table
 
+    def restore_until(self, committed: int | None) -> None:
+        """Say which offset of the task's input is committed: what a changelog holds beyond it never was."""
+        self._committed = committed or 0
+
     def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
         """Write rows read from a changelog or table topic, with the position behind them, in one write."""
         member = self._by_source[source]
+        positions = {member.name: position}
+        if not member.is_table:
+            records, positions[_newest(member.name)] = self._valid(member.name, records)
         rows = [(record.key, record.value) for record in records if record.key is not None]
         assert self._backend is not None
-        self._backend.write({member.name: rows}, {member.name: position})
+        self._backend.write({member.name: rows}, positions)
         for key, _ in rows:
             member.forget(key)
 
@@ -199,6 +214,22 @@ class TaskState:
                 fix="refer to it by its global name in the handler, or add it to uses=[…]",
             ) from None
 
+    def _valid(self, name: str, records: Sequence[RawRecord]) -> tuple[list[RawRecord], int]:
+        """Return the rows that belong to the state, and the newest offset of the input that they stand for.
+
+        Rows without a stamp were committed in a transaction. The others were sent before their commit, which may not
+        have come; and an owner that was replaced without knowing it may have sent some after its successor.
+        """
+        assert self._backend is not None
+        newest = self._backend.position(_newest(name)) or 0
+        valid = []
+        for record in records:
+            stamp = _stamp(record)
+            if stamp is None or newest <= stamp <= self._committed:
+                newest = newest if stamp is None else stamp
+                valid.append(record)
+        return valid, newest
+
     def _check_partition(self, member: Member[Any, Any], key: Key) -> None:
         elsewhere = self._foreign(member.encode_key(key))
         if elsewhere is not None:
@@ -207,3 +238,13 @@ class TaskState:
                 f"{member.source.partition}: key the processor's input by the field that is looked up, and produce it "
                 "with murmur2"
             )
+
+
+def _newest(name: str) -> str:
+    """Name the position that the store keeps of the task's input, beside the one in its changelog."""
+    return f"{name} source"
+
+
+def _stamp(record: RawRecord) -> int | None:
+    written = next((value for name, value in record.headers if name == SOURCE), None)
+    return int(written) if written is not None and written.isdigit() else None

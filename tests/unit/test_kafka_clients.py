@@ -201,7 +201,7 @@ class Made:
 @pytest.fixture
 def transactional(monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
     Made.producers = []
-    monkeypatch.setattr("streams.kafka.producer.Producer", InnerProducer)
+    monkeypatch.setattr("streams.kafka.sending.Producer", InnerProducer)
     return TransactionalProducer({"bootstrap.servers": "b:1", "transactional.id": "t"}, 0.2)
 
 
