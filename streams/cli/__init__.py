@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from streams.cli import cluster, group, schema, topic, worker
+from streams.cli import cluster, group, pipe, schema, topic, worker
 from streams.errors import StreamsError
 
 app = typer.Typer(
@@ -41,3 +41,5 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    finally:
+        pipe.flush()

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streams.cli import pipe
 from streams.cli.options import Output
 
 
@@ -18,7 +19,7 @@ def show(rows: Iterable[Mapping[str, Any]], output: Output) -> None:
     listed = list(rows)
     if output is Output.JSON:
         for row in listed:
-            sys.stdout.write(json.dumps(row) + "\n")
+            pipe.write(json.dumps(row) + "\n")
         return
     if not listed:
         sys.stderr.write("there is nothing to show\n")

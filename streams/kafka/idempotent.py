@@ -22,23 +22,34 @@ class IdempotentProducer:
         """`timeout` bounds `flush` in seconds."""
         self._servers = config["bootstrap.servers"]
         self._timeout = timeout
-        self._failed: KafkaError | None = None
-        self._producer = made(Producer, {**config, "on_delivery": self._note})
+        self._failed: tuple[KafkaError, str] | None = None
+        self.acknowledged = 0
+        """How many records the broker has, as far as it was heard of: `send` and `flush` listen."""
+        self._producer = made(Producer, config)
 
-    def send(self, records: Iterable[RawRecord]) -> None:
-        """Hand records over; `flush` makes sure of them.
+    def send(self, records: Iterable[RawRecord], origin: str = "") -> None:
+        """Hand records over; `flush` makes sure of them. `origin` says in an error where they come from.
 
         Raises:
             StreamsError: a record was refused, this one or an earlier one.
         """
+
+        def note(error: KafkaError | None, _message: Any) -> None:
+            self.acknowledged += error is None
+            if error is not None and self._failed is None:
+                self._failed = error, origin
+
+        produce = self._producer.produce
         for topic, key, value, timestamp_ms, partition, _offset, headers in records:
             while True:
                 try:
-                    self._producer.produce(topic, value, key, partition, timestamp=timestamp_ms, headers=list(headers))
+                    produce(topic, value, key, partition, note, None, timestamp_ms, list(headers))
                 except BufferError:
                     self._producer.poll(_QUEUE_FULL_WAIT)
                 except KafkaException as raised:
-                    raise translate(error_of(raised), f"sending to {topic}", self._servers) from raised
+                    raise translate(
+                        error_of(raised), f"sending {origin} to {topic}".replace("  ", " "), self._servers
+                    ) from raised
                 else:
                     break
         self._producer.poll(0)
@@ -59,10 +70,7 @@ class IdempotentProducer:
                 fix="check the broker, then send them again",
             )
 
-    def _note(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None and self._failed is None:
-            self._failed = error
-
     def _check(self) -> None:
         if self._failed is not None:
-            raise translate(self._failed, "sending", self._servers)
+            error, origin = self._failed
+            raise translate(error, f"sending {origin}".rstrip(), self._servers)
