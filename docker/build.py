@@ -128,10 +128,14 @@ def _own_mirror(codename: str) -> list[str]:
 def _built(recipe: Recipe) -> str:
     ingredients = recipe.ingredients()
     if _inspect(recipe.tag, f'{{{{index .Config.Labels "{LABEL}"}}}}') != ingredients:
+        replaced = _inspect(recipe.tag, "{{.Id}}")
         with tempfile.TemporaryFile() as context:
             _pack(recipe, context)
             options = ["--tag", recipe.tag, f"--label={LABEL}={ingredients}", f"--build-arg=PARENT={recipe.parent}"]
             _run(["docker", "build", *options, "-"], f"{recipe.tag} cannot be built", context)
+        if replaced:
+            # A container may still stand on it: then it stays.
+            subprocess.run(["docker", "image", "rm", replaced], capture_output=True, check=False)
     return recipe.tag
 
 
