@@ -10,7 +10,7 @@ from typing import ClassVar
 from testcontainers.core.network import Network
 
 from streams.embedded.kafka import kafka_settings, new_cluster_id
-from streams.errors import UnreachableError
+from streams.errors import StreamsError, UnreachableError, UsageError
 from streams.kafka.admin import Admin
 from streams.settings import Settings
 from streams.testing.containers.images import KAFKA_IMAGES
@@ -75,6 +75,18 @@ class ApacheKafkaContainer(ServerContainer):
         """Where containers in the same network connect."""
         return f"{self.alias}:{INNER}"
 
+    def launch(self) -> None:
+        """Start it without waiting. Raises UsageError for an image of something else."""
+        try:
+            super().launch()
+        except StreamsError as error:
+            if COMMAND not in error.what:
+                raise
+            raise UsageError(
+                f"{self.image} is not an image of Kafka: it has no {COMMAND}",
+                fix=f"name one of {', '.join(self.images)}",
+            ) from error
+
     def brokers(self) -> dict[int, str]:
         """Return the live brokers as this one sees them: addresses by id. Raises UnreachableError."""
         quick = {"reconnect.backoff.ms": "50", "reconnect.backoff.max.ms": "100"}
@@ -92,32 +104,30 @@ class ApacheKafkaContainer(ServerContainer):
     def _configure(self) -> None:
         super()._configure()
         self.with_env("CLUSTER_ID", self.node.cluster_id)
+        told = f"HOST://{self.address},PLAINTEXT://{self.internal_bootstrap_servers}"
         # One KAFKA_* variable, and the image drops all settings of its own.
-        for name, value in self._all_settings().items():
+        for name, value in {**node_settings(self.node), "advertised.listeners": told, **self._settings}.items():
             self.with_env(f"KAFKA_{name.replace('.', '_').upper()}", str(value))
 
-    def _all_settings(self) -> dict[str, object]:
-        voters = [f"{node}@{alias}:{CONTROLLER}" for node, alias in self.node.aliases.items()]
-        return {
-            **kafka_settings(OUTER, DATA),
-            "node.id": self.node.id,
-            "controller.quorum.voters": ",".join(voters),
-            "listeners": f"HOST://:{OUTER},PLAINTEXT://:{INNER},CONTROLLER://:{CONTROLLER}",
-            "advertised.listeners": f"HOST://{self.address},PLAINTEXT://{self.internal_bootstrap_servers}",
-            "listener.security.protocol.map": "HOST:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            **replication(min(len(voters), MOST_COPIES)),
-            **self._settings,
-        }
 
+def node_settings(node: Node) -> dict[str, object]:
+    """Return a node's settings but for the addresses that it tells its clients.
 
-def replication(copies: int) -> dict[str, object]:
-    """Return how often a cluster keeps a record: all of it goes on when one of three brokers is gone."""
+    Three nodes keep every record three times and go on while one is gone.
+    """
+    copies = min(len(node.aliases), MOST_COPIES)
     enough = max(1, copies - 1)
-    internal = ("transaction.state.log", "share.coordinator.state.topic")
     return {
+        **kafka_settings(OUTER, DATA),
+        "node.id": node.id,
+        "controller.quorum.voters": ",".join(f"{other}@{alias}:{CONTROLLER}" for other, alias in node.aliases.items()),
+        "listeners": f"HOST://:{OUTER},PLAINTEXT://:{INNER},CONTROLLER://:{CONTROLLER}",
+        "listener.security.protocol.map": "HOST:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "default.replication.factor": copies,
         "min.insync.replicas": enough,
         "offsets.topic.replication.factor": copies,
-        **{f"{topic}.replication.factor": copies for topic in internal},
-        **{f"{topic}.min.isr": enough for topic in internal},
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": enough,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": enough,
     }

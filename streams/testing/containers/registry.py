@@ -42,7 +42,7 @@ class SchemaRegistryContainer(ServerContainer):
         """`settings` are the registry's own, by their dotted names; the rest is as for ApacheKafkaContainer."""
         super().__init__(image, network, alias, owner_pid)
         for name, value in {**_SETTINGS, **(settings or {})}.items():
-            self.with_env("".join(c if c.isalnum() else "_" for c in name).upper(), value)
+            self.with_env(name.replace(".", "_").replace("-", "_").upper(), value)
 
     @property
     def url(self) -> str:
