@@ -31,7 +31,7 @@ from streams.errors import UsageError
 PREFIX = "STREAMS_"
 PASS_THROUGH_PREFIX = "STREAMS_KAFKA_"  # noqa: S105 - a name, not a secret
 FILE = Path("streams.toml")
-OTHER_VARIABLES = frozenset({"STREAMS_CACHE_DIR", "STREAMS_FAILPOINTS", "STREAMS_REALDATA"})
+OTHER_VARIABLES = frozenset({"STREAMS_CACHE_DIR", "STREAMS_FAILPOINTS", "STREAMS_REALDATA", "STREAMS_TEST_KAFKA"})
 
 OURS = {
     "bootstrap.servers": "set bootstrap_servers",

@@ -14,6 +14,8 @@ from live.workers import Live
 from streams.embedded import Cluster
 from streams.settings import Settings
 
+pytest_plugins = "pytester"  # for the tests of the plugin that we ship
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
