@@ -14,8 +14,9 @@ from streams.avro.codec import Codec
 from streams.avro.registry import Registry
 from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
-from streams.kafka.consumer import GroupConsumer, Reader
+from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from streams.orphans import OrphanWatch
 from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
@@ -62,7 +63,8 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     codecs = load_codecs(registry, processor)
     slot = Slot(settings.state_dir, processor.owner, processor.name)
     resources.callback(slot.release)
-    consumer = GroupConsumer(config.group_consumer(settings, processor.group, slot.identity))
+    member = config.group_consumer(settings, processor.group, slot.identity)
+    consumer = GroupConsumer(member)
     producer = _producer(settings, slot.identity, smallest_limit(admin, processor), consumer)
     resources.callback(producer.close)
     lookup = SchemaLookup(registry, codecs.values())
@@ -78,7 +80,27 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     )
     resources.callback(worker.close)
     resources.callback(consumer.close)
+    watch = _watch(processor, settings, slot.identity, admin, member)
+    resources.callback(watch.close)
+    watch.start()
     return worker, consumer
+
+
+def _watch(processor: Processor, settings: Settings, me: str, admin: Admin, member: config.Config) -> OrphanWatch:
+    """Look after partitions that no worker of the group owns; two looks take as long as a dead member is waited for."""
+    topic, session = processor.source, settings.session_timeout.total_seconds()
+
+    def owners() -> dict[str, list[TopicPartition]] | None:
+        group = admin.group(processor.group)
+        return {one.instance_id: one.partitions for one in group.members} if group.state == "STABLE" else None
+
+    return OrphanWatch(
+        me,
+        [TopicPartition(topic.name, number) for number in range(topic.partitions)],
+        owners,
+        lambda: share_anew(member, topic.name, session),
+        session / 2,
+    )
 
 
 def _producer(

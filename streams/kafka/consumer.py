@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -149,6 +150,22 @@ class GroupConsumer:
     def _give_up(self, callback: Any, assigned: list[Assigned]) -> None:
         self._tell(callback, assigned)
         self._consumer.incremental_unassign(assigned)
+
+
+def share_anew(config: Config, topic: str, timeout: float) -> None:
+    """Have a group share its partitions anew: a member without a lasting name joins and leaves, and reads nothing.
+
+    It gives up after `timeout` seconds.
+    """
+    told: list[Any] = []
+    consumer = made(Consumer, {name: value for name, value in config.items() if name != "group.instance.id"})
+    deadline = time.monotonic() + timeout
+    try:
+        consumer.subscribe([topic], on_assign=lambda _, assigned: told.append(assigned))
+        while not told and time.monotonic() < deadline:
+            consumer.poll(0.1)
+    finally:
+        consumer.close()
 
 
 class Reader:
