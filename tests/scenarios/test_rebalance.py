@@ -149,8 +149,8 @@ def churn(live: Live, target: str, seconds: float, *, seed: int, refusals: Itera
 
 def judge(live: Live, kcat: Kcat, feed: Feed) -> Judgement:
     """Compare outputs and changelog, as kcat reads them, with what was sent."""
-    outputs = _decoded(live, kcat, "appended", Appended)
-    lists = {key: list(value.items) for key, value in _decoded(live, kcat, "append.histories.changelog", History)}
+    outputs = decoded(live, kcat, "appended", Appended)
+    lists = {key: list(value.items) for key, value in decoded(live, kcat, "append.histories.changelog", History)}
     faults: Counter[str] = Counter()
     found: dict[str, list[Appended]] = defaultdict(list)
     for _, value in outputs:
@@ -175,7 +175,8 @@ def _compare(wanted: list[int], outputs: Iterable[Appended]) -> Counter[str]:
     return faults
 
 
-def _decoded(live: Live, kcat: Kcat, short: str, model: type[V]) -> list[tuple[str, V]]:
+def decoded(live: Live, kcat: Kcat, short: str, model: type[V]) -> list[tuple[str, V]]:
+    """Return the keys and values of one of the app's topics, as kcat reads them."""
     topic = live.topic(short)
     codec = Codec(model)
     codec.learn(live.registry.lookup(f"{topic}-value", schema_of(model).text), schema_of(model).text)
