@@ -92,6 +92,8 @@ class Checkpoint:
             return {}
         offsets = dict(self.marks)
         changes = {partition: state.changes() for partition, state in self._states.items()}
+        if self._stamped and any(changes.values()):
+            self._producer.flush()  # no row may stand for a record whose output is refused: it would stay
         positions = self._send_changelog(changes, offsets)
         reach(Failpoint.CHANGELOG_PRODUCED)
         self._producer.flush()  # INV-2

@@ -195,6 +195,7 @@ class Taker:
 
     def __init__(self) -> None:
         self.sent: list[RawRecord] = []
+        self.flushed: list[int] = []
 
     def send(self, records: list[RawRecord]) -> None:
         self.sent += records
@@ -204,7 +205,7 @@ class Taker:
         delivered(len(self.sent))
 
     def flush(self) -> None:
-        """Everything is there already."""
+        self.flushed.append(len(self.sent))
 
     def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
         """Everything is committed already."""
@@ -224,6 +225,7 @@ def test_changelog_rows_name_the_offset_that_goes_with_them_unless_a_transaction
     checkpoint.commit()
 
     assert [record.headers for record in producer.sent] == [((SOURCE, b"12"),) if stamped else ()] * 2
+    assert producer.flushed == ([0, 2] if stamped else [2])  # outputs first: no row stands for one that is refused
 
 
 # ---- the clients ----
