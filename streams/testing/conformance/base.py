@@ -1,0 +1,37 @@
+"""What the suites have in common: they count what they compare, and skip what is not claimed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import pytest
+
+
+class Conformance:
+    """Base of a suite; `features` is a dataclass that says what the implementation claims."""
+
+    features: ClassVar[Any]
+    compared: ClassVar[int] = 0
+
+    @classmethod
+    def setup_class(cls) -> None:
+        """Begin to count."""
+        cls.compared = 0
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Fail if nothing was compared: a suite that looks at nothing proves nothing."""
+        print(f"{cls.__name__}: {cls.compared:,} comparisons")  # noqa: T201 - a figure for the report
+        assert cls.compared, f"{cls.__name__} compared nothing"
+
+    def same(self, found: Any, expected: Any, what: str = "") -> None:
+        """Compare, and count it."""
+        type(self).compared += 1
+        assert found == expected, what
+
+    def needs(self, feature: str) -> None:
+        """Skip the check unless the feature is claimed."""
+        assert feature in {field.name for field in fields(self.features)}
+        if not getattr(self.features, feature):
+            pytest.skip(f"feature not claimed: {feature}")

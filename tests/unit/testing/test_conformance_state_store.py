@@ -1,0 +1,456 @@
+"""The suite for state stores over ours, over two others that are sound, and over those that are not."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance_support import caught, checks
+
+from streams.failpoints import Failpoint, installed
+from streams.state.backend import Backend
+from streams.state.protocol import Rows, StateStore
+from streams.testing.conformance.state_store import StateStoreConformance, StateStoreFeatures
+
+Kept = tuple[dict[tuple[str, bytes], bytes], dict[str, int]]
+
+
+class DiskFullError(Exception):
+    """What a write fails with."""
+
+
+class TestBackend(StateStoreConformance):
+    """The store that workers use."""
+
+    features = StateStoreFeatures(persistent=True, survives_kill=True, can_fail=True)
+
+    def open(self, folder: Path, names: Sequence[str]) -> StateStore:
+        return Backend(folder, names)
+
+    @contextmanager
+    def failing(self, _store: StateStore) -> Iterator[None]:
+        def full(point: Failpoint) -> None:
+            if point is Failpoint.STATE_WRITING:
+                raise DiskFullError
+
+        with installed(full):
+            yield
+
+
+class DictStore:
+    """A trivial store, sound as far as it goes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, bytes], bytes] = {}
+        self.positions: dict[str, int] = {}
+
+    def get(self, name: str, key: bytes) -> bytes | None:
+        return self.rows.get((name, key))
+
+    def position(self, name: str) -> int | None:
+        return self.positions.get(name)
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        rows = self.rows.copy()
+        for name, given in changes.items():
+            for key, value in given:
+                if value is None:
+                    rows.pop((name, key), None)
+                else:
+                    rows[name, key] = value
+        self.rows = rows
+        self.positions = {**self.positions, **positions}
+
+    def wipe(self) -> None:
+        self.rows, self.positions = {}, {}
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+
+class TestDictStore(StateStoreConformance):
+    """It claims nothing: its checks of persistence and failure are skipped by name."""
+
+    def open(self, _folder: Path, _names: Sequence[str]) -> StateStore:
+        return DictStore()
+
+
+class FileStore(DictStore):
+    """A persistent one: everything goes into a new file, which takes the old one's place."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "state"
+        self.full = False
+        if self.file.exists():
+            self.rows, self.positions = pickle.loads(self.file.read_bytes())
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        before = self.rows, self.positions
+        super().write(changes, positions)
+        try:
+            self.save()
+        except DiskFullError:
+            self.rows, self.positions = before
+            raise
+
+    def wipe(self) -> None:
+        super().wipe()
+        self.save()
+
+    def save(self) -> None:
+        new = self.file.with_suffix(".new")
+        new.write_bytes(pickle.dumps((self.rows, self.positions)))
+        if self.full:
+            raise DiskFullError
+        new.replace(self.file)
+
+
+class FileStoreConformance(StateStoreConformance):
+    features = StateStoreFeatures(persistent=True, survives_kill=True, can_fail=True)
+
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return FileStore(folder)
+
+    @contextmanager
+    def failing(self, store: Any) -> Iterator[None]:
+        store.full = True
+        yield
+        store.full = False
+
+
+class TestFileStore(FileStoreConformance):
+    """A third implementation, which claims all."""
+
+
+# --- stores that are broken, each in one way
+
+
+class ForgetsDeletions(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({n: [(k, v) for k, v in rows if v is not None] for n, rows in changes.items()}, positions)
+
+
+class TakesEmptyForDeleted(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({n: [(k, v or None) for k, v in rows] for n, rows in changes.items()}, positions)
+
+
+class SharesNames(DictStore):
+    def get(self, _name: str, key: bytes) -> bytes | None:
+        return super().get("", key)
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({"": [row for rows in changes.values() for row in rows]}, positions)
+
+
+class FirstRowCounts(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({n: dict(reversed(list(rows))).items() for n, rows in changes.items()}, positions)
+
+
+class CutsKeys(DictStore):
+    def get(self, name: str, key: bytes) -> bytes | None:
+        return super().get(name, key[:511])
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({n: [(k[:511], v) for k, v in rows] for n, rows in changes.items()}, positions)
+
+
+class EndsKeysAtNul(DictStore):
+    def get(self, name: str, key: bytes) -> bytes | None:
+        return super().get(name, key.rstrip(b"\0"))
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write({n: [(k.rstrip(b"\0"), v) for k, v in rows] for n, rows in changes.items()}, positions)
+
+
+class CutsValues(DictStore):
+    def get(self, name: str, key: bytes) -> bytes | None:
+        found = super().get(name, key)
+        return found and found[: 1 << 20]
+
+
+class LendsItsMemory(DictStore):
+    def get(self, name: str, key: bytes) -> Any:
+        found = super().get(name, key)
+        return None if found is None else memoryview(found)
+
+
+class WritesTwice(DictStore):
+    """Rows first, then positions, and nothing takes the rows back."""
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        for name, rows in changes.items():
+            for row in rows:
+                super().write({name: [row]}, {})
+        super().write({}, positions)
+
+
+class PositionsFirst(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        self.positions.update(positions)
+        super().write(changes, positions)
+
+
+class PositionsOnlyRise(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write(changes, {n: max(at, self.positions.get(n, at)) for n, at in positions.items()})
+
+
+class ForgetsOtherPositions(DictStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write(changes, positions)
+        self.positions = dict(positions)
+
+
+class PositionZeroIsNone(DictStore):
+    def position(self, name: str) -> int | None:
+        return super().position(name) or None
+
+
+class WipesRowsOnly(DictStore):
+    def wipe(self) -> None:
+        self.rows = {}
+
+
+class KeepsTheRowsItWasGiven(DictStore):
+    """Applies them at the next read."""
+
+    waiting: tuple[Mapping[str, Rows], Mapping[str, int]] = ({}, {})
+
+    def get(self, name: str, key: bytes) -> bytes | None:
+        waiting, self.waiting = self.waiting, ({}, {})
+        super().write(*waiting)
+        return super().get(name, key)
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        super().write(*self.waiting)
+        self.waiting = changes, positions
+
+
+class ReadsLate(DictStore):
+    """A reader that sees the state before the last write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[tuple[str, bytes], bytes] = {}
+
+    def get(self, name: str, key: bytes) -> bytes | None:
+        return self.seen.get((name, key))
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        self.seen = self.rows
+        super().write(changes, positions)
+
+
+class OneForAll(DictStore):
+    """All folders share one."""
+
+    kept: Kept = ({}, {})
+
+    def __init__(self) -> None:
+        self.rows, self.positions = OneForAll.kept
+
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        self.rows, self.positions = OneForAll.kept
+        super().write(changes, positions)
+        OneForAll.kept = self.rows, self.positions
+
+    def get(self, name: str, key: bytes) -> bytes | None:
+        return OneForAll.kept[0].get((name, key))
+
+    def wipe(self) -> None:
+        OneForAll.kept = {}, {}
+        super().wipe()
+
+    def close(self) -> None:
+        OneForAll.kept = {}, {}
+
+
+MODEL = "test_it_behaves_like_a_dictionary"  # finds most of these too, but takes its time to say it briefly
+BROKEN = [
+    ForgetsDeletions,
+    TakesEmptyForDeleted,
+    SharesNames,
+    FirstRowCounts,
+    CutsKeys,
+    EndsKeysAtNul,
+    CutsValues,
+    LendsItsMemory,
+    WritesTwice,
+    PositionsFirst,
+    PositionsOnlyRise,
+    ForgetsOtherPositions,
+    PositionZeroIsNone,
+    WipesRowsOnly,
+    KeepsTheRowsItWasGiven,
+    ReadsLate,
+    OneForAll,
+]
+
+
+@pytest.mark.parametrize("store", BROKEN, ids=lambda store: store.__name__)
+def test_a_broken_store_is_caught(store: type[DictStore], tmp_path: Path) -> None:
+    class Suite(StateStoreConformance):
+        def open(self, _folder: Path, _names: Sequence[str]) -> StateStore:
+            return store()
+
+    found = caught(Suite, tmp_path, [MODEL])
+    print(f"{store.__name__}: {found}")
+    assert found
+
+
+@pytest.mark.parametrize("store", [PositionsFirst, WipesRowsOnly])
+def test_the_model_finds_what_no_check_was_written_for(store: type[DictStore], tmp_path: Path) -> None:
+    class Suite(StateStoreConformance):
+        def open(self, _folder: Path, _names: Sequence[str]) -> StateStore:
+            return store()
+
+    everything = set(checks(Suite)) - {MODEL}
+    assert caught(Suite, tmp_path, everything)
+
+
+class SavesWhenClosed(FileStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        DictStore.write(self, changes, positions)
+        if self.full:
+            raise DiskFullError
+
+    def close(self) -> None:
+        self.save()
+
+
+class SavesInPlace(FileStore):
+    """A kill finds half a file."""
+
+    def save(self) -> None:
+        data = pickle.dumps((self.rows, self.positions))
+        with self.file.open("wb") as file:
+            for at in range(0, len(data), 64):
+                file.write(data[at : at + 64])
+                file.flush()
+        if self.full:
+            raise DiskFullError
+
+
+class SavesInTwoSteps(FileStore):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.at = folder / "positions"
+        if self.at.exists():
+            self.positions = pickle.loads(self.at.read_bytes())
+
+    def save(self) -> None:
+        self.file.write_bytes(pickle.dumps((self.rows, self.positions)))
+        if self.full:
+            raise DiskFullError
+        self.at.write_bytes(pickle.dumps(self.positions))
+
+
+class LeavesTheFailedWrite(FileStore):
+    def write(self, changes: Mapping[str, Rows], positions: Mapping[str, int]) -> None:
+        DictStore.write(self, changes, positions)
+        self.save()
+
+
+class WipesTheMemoryOnly(FileStore):
+    def wipe(self) -> None:
+        DictStore.wipe(self)
+
+
+class BelongsToItsNames(FileStore):
+    """Throws everything away when the names change."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        super().__init__(folder)
+        known = folder / "names"
+        if known.exists() and known.read_text() != str(names):
+            self.wipe()
+        known.write_text(str(names))
+
+
+class SavesWhenClosedConformance(FileStoreConformance):
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return SavesWhenClosed(folder)
+
+
+class SavesInPlaceConformance(FileStoreConformance):
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return SavesInPlace(folder)
+
+
+class SavesInTwoStepsConformance(FileStoreConformance):
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return SavesInTwoSteps(folder)
+
+
+class LeavesTheFailedWriteConformance(FileStoreConformance):
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return LeavesTheFailedWrite(folder)
+
+
+class WipesTheMemoryOnlyConformance(FileStoreConformance):
+    def open(self, folder: Path, _names: Sequence[str]) -> StateStore:
+        return WipesTheMemoryOnly(folder)
+
+
+class BelongsToItsNamesConformance(FileStoreConformance):
+    def open(self, folder: Path, names: Sequence[str]) -> StateStore:
+        return BelongsToItsNames(folder, names)
+
+
+@pytest.mark.parametrize(
+    ("suite", "by"),
+    [
+        (SavesWhenClosedConformance, "test_a_killed_process_leaves_whole_writes"),
+        (LeavesTheFailedWriteConformance, "test_a_write_that_fails_half_way_leaves_nothing"),
+        (WipesTheMemoryOnlyConformance, "test_a_wipe_outlives_the_store"),
+        (BelongsToItsNamesConformance, "test_a_name_more_takes_nothing_from_the_others"),
+        (SavesInPlaceConformance, "test_a_write_that_failed_leaves_nothing_for_the_next_start"),
+        (SavesInTwoStepsConformance, "test_a_write_that_failed_leaves_nothing_for_the_next_start"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_store_that_breaks_its_promises_is_caught(
+    suite: type[StateStoreConformance], by: str, tmp_path: Path
+) -> None:
+    found = caught(suite, tmp_path, [MODEL])
+    print(f"{suite.__name__}: {found}")
+    assert by in found
+
+
+def test_a_sound_store_is_not_caught(tmp_path: Path) -> None:
+    assert caught(TestDictStore, tmp_path, [MODEL]) == {}
+    assert len(checks(TestFileStore)) >= 20
+
+
+def test_a_suite_that_compares_nothing_fails() -> None:
+    class Suite(TestDictStore):
+        """Selected without any of its checks."""
+
+    Suite.setup_class()
+    with pytest.raises(AssertionError, match="Suite compared nothing"):
+        Suite.teardown_class()
+    Suite().same(1, 1)
+    Suite.teardown_class()
+
+
+def test_what_is_not_claimed_is_skipped_by_its_name() -> None:
+    with pytest.raises(pytest.skip.Exception, match="feature not claimed: survives_kill"):
+        TestDictStore().needs("survives_kill")
+    with pytest.raises(AssertionError):
+        TestDictStore().needs("no_such_feature")
+
+
+def test_a_store_that_claims_to_fail_has_to_say_how() -> None:
+    class Suite(TestDictStore):
+        features = StateStoreFeatures(can_fail=True)
+
+    with pytest.raises(AssertionError, match="override `failing`"):
+        Suite().failing(DictStore())
