@@ -63,17 +63,8 @@ class Kafka:
         return [*self._java(java, artifacts, *options), "kafka.Kafka", str(self._settings)]
 
     def is_ready(self) -> bool:
-        """Return whether the broker is in the cluster and knows the coordinators of groups and transactions.
-
-        Asking for a coordinator makes Kafka create its internal topics: the first group does not wait for them.
-        """
-        try:
-            with socket.create_connection((HOST, self.port), PROBE_SECONDS) as connection:
-                connection.settimeout(PROBE_SECONDS)
-                (brokers,) = struct.unpack_from(">i", _ask(connection, METADATA, struct.pack(">i", 0)))
-                return brokers > 0 and all(_has_coordinator(connection, kind) for kind in (GROUP, TRANSACTION))
-        except (OSError, struct.error):
-            return False
+        """Return whether the broker is in the cluster and knows the coordinators of groups and transactions."""
+        return is_serving(HOST, self.port)
 
     @property
     def _data(self) -> Path:
@@ -103,6 +94,20 @@ def _run(command: list[str], what: str, where: str) -> None:
 def _escape(value: str) -> str:
     """Return a value as Java's properties files want it: ASCII, without bare backslashes."""
     return "".join(c if c.isascii() and c != "\\" else f"\\u{ord(c):04x}" for c in value)
+
+
+def is_serving(host: str, port: int) -> bool:
+    """Return whether the broker there is in its cluster and knows the coordinators of groups and transactions.
+
+    Asking for a coordinator makes Kafka create its internal topics: the first group does not wait for them.
+    """
+    try:
+        with socket.create_connection((host, port), PROBE_SECONDS) as connection:
+            connection.settimeout(PROBE_SECONDS)
+            (brokers,) = struct.unpack_from(">i", _ask(connection, METADATA, struct.pack(">i", 0)))
+            return brokers > 0 and all(_has_coordinator(connection, kind) for kind in (GROUP, TRANSACTION))
+    except (OSError, struct.error):
+        return False
 
 
 def _has_coordinator(connection: socket.socket, kind: int) -> bool:

@@ -74,9 +74,10 @@ class ApacheKafkaCluster:
 
     def stop(self) -> None:
         """Remove the containers, their data and the network; it may be called twice."""
-        for broker in self.brokers:
-            broker.stop()
-        self.network.remove()
+        with contextlib.ExitStack() as last_to_first:
+            last_to_first.callback(self.network.remove)
+            for broker in self.brokers:
+                last_to_first.callback(broker.stop)
 
     def __enter__(self) -> Self:
         """Start it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from streams.errors import StreamsError
 
 # An engine answers in milliseconds; one that takes so long is stuck.
 ENGINE_SECONDS = 20
+PING_BYTES = 64
+DEFAULT_PLACE = "unix:///var/run/docker.sock"
 LOOPBACK = "127.0.0.1"
 START_ONE = "start one: `docker/engine` of the project's repository does on Debian; DOCKER_HOST names another"
 
@@ -25,19 +28,40 @@ def engine_problem() -> str | None:
         with engine() as client:
             client.client.ping()
     except StreamsError as error:
-        return f"{error.what}; {error.fix}"
+        return f"{error.what} ({error.where}); {error.fix}"
     return None
 
 
 @contextlib.contextmanager
 def engine() -> Iterator[DockerClient]:
     """Open a connection to the engine. Raises StreamsError, within the block too, where it does not answer."""
+    require_engine()
     with told("connecting"):
         client = DockerClient(timeout=ENGINE_SECONDS)
         try:
             yield client
         finally:
             client.client.close()
+
+
+def require_engine() -> None:
+    """Raise StreamsError unless an engine answers at its socket; one of another machine is not asked here.
+
+    The client library does find out, but leaves its socket open then: a ResourceWarning in somebody's tests.
+    """
+    kind, _, path = _place().partition("://")
+    if kind != "unix":
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(ENGINE_SECONDS)
+            line.connect(path)
+            line.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            answer = line.recv(PING_BYTES)
+    except OSError as error:
+        raise _silent("connecting", error) from error
+    if not answer.startswith(b"HTTP/"):
+        raise _silent("connecting", f"what listens there says {answer!r}")
 
 
 @contextlib.contextmanager
@@ -92,5 +116,9 @@ def _gateway(attributes: dict[str, Any]) -> str:
     return str(gateways[0])
 
 
+def _silent(doing: str, why: object) -> StreamsError:
+    return StreamsError(f"no container engine answers while {doing}: {why}", where=_place(), fix=START_ONE)
+
+
 def _place() -> str:
-    return get_docker_host() or "the local engine's socket"
+    return get_docker_host() or DEFAULT_PLACE

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from testcontainers.core.network import Network
 
-from streams.embedded.kafka import kafka_settings, new_cluster_id
+from streams.embedded.kafka import is_serving, kafka_settings, new_cluster_id
 from streams.errors import StreamsError, UnreachableError, UsageError
 from streams.kafka.admin import Admin
 from streams.settings import Settings
@@ -99,7 +99,9 @@ class ApacheKafkaContainer(ServerContainer):
             brokers = self.brokers()
         except UnreachableError as error:
             return error.what
-        return "" if brokers.get(self.node.id) == self.address else f"node {self.node.id} is not among {brokers}"
+        if brokers.get(self.node.id) != self.address:
+            return f"node {self.node.id} at {self.address} is not among {brokers}"
+        return "" if is_serving(*self.endpoint) else "coordinators of groups and transactions"
 
     def _configure(self) -> None:
         super()._configure()

@@ -13,7 +13,14 @@ from testcontainers.core.network import Network
 
 from streams.embedded.ports import free_ports
 from streams.errors import StreamsError
-from streams.testing.containers.engine import ENGINE_SECONDS, do_without_ryuk, gone_is_fine, published_at, told
+from streams.testing.containers.engine import (
+    ENGINE_SECONDS,
+    do_without_ryuk,
+    gone_is_fine,
+    published_at,
+    require_engine,
+    told,
+)
 from streams.testing.containers.images import choose
 from streams.testing.containers.owner import Owner
 
@@ -30,6 +37,7 @@ class OwnNetwork(Network):
     """A network that goes with its container, with our labels."""
 
     def __init__(self, labels: dict[str, str]) -> None:
+        require_engine()
         with told("to prepare a network"):
             super().__init__({"timeout": ENGINE_SECONDS}, {"labels": labels})
 
@@ -59,6 +67,7 @@ class ServerContainer(DockerContainer):
     inner_port: ClassVar[int]
 
     def __init__(self, image: str | None, network: Network | None, alias: str, owner_pid: int | None) -> None:
+        require_engine()
         with told(f"to prepare {self.server}"):
             super().__init__(image or self.images[0], {"timeout": ENGINE_SECONDS})
         self.alias = alias
@@ -72,10 +81,16 @@ class ServerContainer(DockerContainer):
 
     @property
     def address(self) -> str:
-        """Where clients of this machine connect: `host:port`."""
+        """Where clients of this machine connect: `host:port`. It stays the same over restarts."""
+        host, port = self.endpoint
+        return f"{host}:{port}"
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The host and the port of `address`."""
         if not self._port:
             raise StreamsError(f"the container of {self.server} was not started", fix="call start(), or use `with`")
-        return f"{self._host}:{self._port}"
+        return self._host, self._port
 
     @property
     def network(self) -> Network:
@@ -190,10 +205,10 @@ class ServerContainer(DockerContainer):
         return self._own_network.create()
 
     def _remove_container(self, *, force: bool = True, delete_volume: bool = True) -> None:
-        container, self._container = self._container, None
-        if container:
+        if self._container:
             with gone_is_fine():
-                container.remove(force=force, v=delete_volume)
+                self._container.remove(force=force, v=delete_volume)
+        self._container = None
 
     def _status(self) -> str:
         with told(f"to look after {self.server}"):
