@@ -1,4 +1,4 @@
-"""One embedded cluster for all tests of a session that need Kafka; with -n each process would start its own."""
+"""What tests with a real Kafka share, over the fixtures of the plugin that we ship; `--kafka` says which Kafka."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from live.app import PREFIX
 from live.kcat import Kcat
 from live.workers import Live
 
-from streams.embedded import Cluster
 from streams.settings import Settings
+from streams.testing.plugin import Kafka
 
-pytest_plugins = "pytester"  # for the tests of the plugin that we ship
+pytest_plugins = "pytester"  # for the tests of that plugin
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A running Kafka and registry, for all tests; one that stops a server has to start it again."""
-    with Cluster.ephemeral() as running:
-        yield running
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what runs on a real Kafka, and leave out what starts the embedded one where another was asked for."""
+    for item in items:
+        if getattr(item, "callspec", None) and item.callspec.params.get("kafka_backend", "memory") != "memory":
+            item.add_marker(pytest.mark.integration)
+    chosen = config.getoption("kafka")
+    if chosen not in {None, "embedded"}:
+        skip = pytest.mark.skip(reason=f"starts the embedded cluster itself, and --kafka chose {chosen}")
+        for item in items:
+            if item.get_closest_marker("embedded"):
+                item.add_marker(skip)
 
 
 @pytest.fixture
-def settings(cluster: Cluster, tmp_path: Path) -> Settings:
+def settings(kafka: Kafka, tmp_path: Path) -> Settings:
     """Settings of workers whose partitions are taken over, or whose transactions are given up, after seconds."""
-    return Settings(
-        bootstrap_servers=cluster.bootstrap_servers,
-        schema_registry_url=cluster.schema_registry_url,
-        state_dir=tmp_path / "state",
-        session_timeout="6s",
-        transaction_timeout="4s",
-    )
+    return kafka.settings(tmp_path / "state")
 
 
 @pytest.fixture(scope="session")
-def kcat(cluster: Cluster) -> Kcat:
+def kcat(kafka: Kafka) -> Kcat:
     """A second client, which shares no code with ours."""
-    return Kcat(cluster.bootstrap_servers)
+    return Kcat(kafka.bootstrap_servers)
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import fastavro
@@ -23,9 +22,9 @@ from live.workers import Live
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.avro.wire import header
-from streams.embedded import Cluster
 from streams.record import RawRecord, Record
 from streams.schema_lookup import UNKNOWN_FOR
+from streams.testing.plugin import Kafka
 from streams.topology import TopicSpec
 
 pytestmark = pytest.mark.integration
@@ -168,25 +167,9 @@ def of_a_newer_schema(live: Live, key: str, n: int) -> RawRecord:
     return Record(live.topic("items"), key.encode(), header(schema_id) + body.getvalue(), 0)
 
 
-@contextlib.contextmanager
-def stopped(cluster: Cluster, how: signal.Signals) -> Iterator[None]:
-    """Stop the registry for a while."""
-    pid = next(server.pid for server in cluster.status().servers if "registry" in server.name.lower())
-    assert pid
-    os.kill(pid, how)
-    try:
-        yield
-    finally:
-        if how is signal.SIGSTOP:
-            os.kill(pid, signal.SIGCONT)
-        else:
-            os.waitpid(pid, 0)
-            cluster.up()
-
-
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("away", [Kafka.paused, Kafka.killed])
 def test_records_wait_for_a_registry_that_is_away(
-    live: Live, kcat: Kcat, cluster: Cluster, how: signal.Signals
+    live: Live, kcat: Kcat, kafka: Kafka, away: Callable[[Kafka, str], AbstractContextManager[None]]
 ) -> None:
     live.deploy("copy")
     newer = json.loads(schema_of(Item).text)
@@ -201,7 +184,7 @@ def test_records_wait_for_a_registry_that_is_away(
     with live.worker("copy") as worker:
         live.send(good(live))
         live.settle("copy")
-        with stopped(cluster, how):
+        with away(kafka, "registry"):
             live.send([new, *(live.item(key, PER_KEY + (key == KEYS[0])) for key in KEYS)])
             time.sleep(UNKNOWN_FOR + 1)
             worker.await_log("registry does not answer")

@@ -25,7 +25,7 @@ REAL_SOCIAL = {
 }
 REAL_SHIPMENTS = {"shipments": 10_324, "late": 1_186}
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
 
 def demo(cwd: Path, *arguments: object) -> dict[str, Any]:

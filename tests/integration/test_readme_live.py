@@ -13,7 +13,7 @@ from streams.embedded.ports import free_ports
 ROOT = Path(__file__).parents[2]
 SETUP = ("Run it", "Test it")  # .ci/run runs these two, as they stand
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
 
 def walkthrough() -> str:

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -11,8 +10,8 @@ import httpx2
 import pytest
 
 from streams.avro.registry import Registry, RegistryUnavailableError, UnknownIdError
-from streams.embedded import Cluster
 from streams.errors import IncompatibleError, UsageError
+from streams.testing.plugin import Kafka
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +25,8 @@ FIRST, SECOND, BROKEN = record(("a", "string")), record(("a", "string"), ("b", "
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with Cluster.ephemeral() as cluster:
-        yield cluster.schema_registry_url
+def url(kafka: Kafka) -> str:
+    return kafka.schema_registry_url
 
 
 @pytest.fixture
