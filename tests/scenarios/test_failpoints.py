@@ -256,7 +256,8 @@ def test_kills_at_every_place_lose_and_repeat_nothing(
 
 def failing(live: Live, rule: str) -> Command:
     """Start a worker of the lists' processor, to do as planned."""
-    return live.run("worker", live.target, "--processor", "append", environment={VARIABLE: rule})
+    environment = {VARIABLE: rule, "STREAMS_TRANSACTION_TIMEOUT": "5500ms"}
+    return live.run("worker", live.target, "--processor", "append", environment=environment)
 
 
 @pytest.mark.parametrize("hit", [1, 2])
@@ -281,7 +282,7 @@ def test_a_commit_that_a_replaced_owner_finishes_late_is_in_what_the_next_one_re
     """The owner stops with its offsets sent and its commit not; it goes on once its partitions have been given away."""
     live.deploy("append")
     feed = Feed(live, 1, [])
-    with failing(live, at(Failpoint.COMMIT_SENT, 12, "sleep:1s")) as first:
+    with failing(live, at(Failpoint.COMMIT_SENT, 5, "sleep:1s")) as first:
         feed.send()
         feed.send()
         first.await_log("failpoint commit-sent")
@@ -290,7 +291,7 @@ def test_a_commit_that_a_replaced_owner_finishes_late_is_in_what_the_next_one_re
         feed.send()
         session = live.settings.session_timeout.total_seconds()
         with failing(live, at(Failpoint.OFFSETS_KNOWN, 1, "sleep:2s")) as second:
-            time.sleep(session + 1.0)
+            time.sleep(session + 0.5)
             os.kill(stopped.pid, signal.SIGCONT)
             second.await_log("failpoint offsets-known")
             for _ in range(4):
