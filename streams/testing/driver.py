@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -54,6 +54,9 @@ class Declarations(Protocol):
     def contracts(self) -> Iterator[tuple[str, type[Any]]]:
         """Yield each subject with its model."""
 
+    def select(self, names: Sequence[str]) -> list[Processor]:
+        """Return the named processors, or all."""
+
 
 class MemoryDriver:
     """An app under test on a cluster in memory; a `streams.testing.Driver` with time and faults. Not thread-safe."""
@@ -62,6 +65,7 @@ class MemoryDriver:
         self,
         app: Declarations,
         *,
+        processors: Sequence[str] = (),
         workers: int = 1,
         seed: int = 0,
         start: datetime = START,
@@ -69,16 +73,15 @@ class MemoryDriver:
         late_markers: int = 0,
         restore_records: int = 5_000,
     ) -> None:
-        """Start `workers` workers of every processor, with `settings` over the app's own.
+        """Start `workers` workers of every processor, or of the named ones, with `settings` over the app's own.
 
         `seed` decides the order of turns and where records without a key go. `late_markers` lets transaction markers
         come up to so many turns after their decision; `restore_records` is how much a restore reads in one turn.
 
         Raises:
-            UsageError: the app has no processor.
+            UsageError: the app has no processor, or none of such a name.
         """
-        if not app.processors:
-            raise UsageError(f"app {app.name} has no processor", fix="decorate a function with @app.processor(topic)")
+        run = {one.name: one for one in app.select(processors)}
         self.seed = seed
         self.clock = VirtualClock(start)
         self._app = app
@@ -91,7 +94,7 @@ class MemoryDriver:
                 registry.register(subject, text)
         self._folder = Path(tempfile.mkdtemp(prefix="streams-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None))
         self._cluster = Cluster(log, registry, self.clock, chosen, self._folder, restore_records)
-        self._simulation = Simulation(self._cluster, app.processors, workers, self._random)
+        self._simulation = Simulation(self._cluster, run, workers, self._random)
         self._audit = Audit(self._cluster, self._simulation.runtimes)
         self._codecs: dict[Topic[Any], Codec[Any]] = {}
 

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live.app import RAISE
 from live.events import Item, Kind, Measured
 from live.workers import Live
 
@@ -225,3 +227,24 @@ def test_following_begins_at_a_time_and_ends_quietly_with_its_reader(live: Live)
     assert json.loads(first)["value"]["n"] == 86_401
     assert code == "141", "as a program that SIGPIPE ends"
     assert done.stderr == ""
+
+
+def test_a_dead_letter_becomes_a_failing_test(live: Live, tmp_path: Path) -> None:
+    live.deploy("copy")
+    now = time.time_ns() // 1_000_000  # the retention of dead letters goes by the time of their records
+    live.send(live.item(*item)._replace(timestamp_ms=now) for item in [("good", 1), ("bad", 2, RAISE)])
+    with live.worker("copy"):
+        live.settle("copy")
+    file = tmp_path / "test_refused.py"
+    options = ["--as-test", str(file), "--app", live.target]
+
+    assert run(live, "consume", f"{live.name}.copy.dlq", *options).stdout == ""
+    assert "exists already" in run(live, "consume", f"{live.name}.copy.dlq", *options, code=2).stderr
+    ran = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file.name]
+    done = subprocess.run(ran, cwd=tmp_path, env=live.full_environment(), capture_output=True, text=True, check=False)
+    assert "1 failed" in done.stdout
+    assert "kind='process'" in done.stdout
+
+    run(live, "consume", live.topic("items"), "-n", "2", *options, "--processor", "copy", "--force")
+    done = subprocess.run(ran, cwd=tmp_path, env=live.full_environment(), capture_output=True, text=True, check=False)
+    assert "1 failed, 1 passed" in done.stdout

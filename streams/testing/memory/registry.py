@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streams.avro.registry import RegistryUnavailableError, UnknownIdError
-from streams.errors import IncompatibleError
+from streams.errors import IncompatibleError, UsageError
+
+FIRST_ID = 1 << 30  # higher than a real registry's, so that ids which are learnt from one never mean two schemas
 
 
 class MemoryRegistry:
@@ -24,11 +26,17 @@ class MemoryRegistry:
         if text not in known:
             known.append(text)
         if text not in self._ids:
-            self.learn(max(self._texts, default=0) + 1, text)
+            self.learn(max([FIRST_ID, *self._texts]) + 1, text)
         return self._ids[text]
 
     def learn(self, schema_id: int, text: str) -> None:
-        """Know a schema under a given id, as another registry does."""
+        """Know a schema under a given id, as another registry does.
+
+        Raises:
+            UsageError: the id stands for another schema already.
+        """
+        if self._texts.get(schema_id, text) != text:
+            raise UsageError(f"schema id {schema_id} stands for another schema already", fix="give each schema one id")
         self._texts[schema_id] = text
         self._ids.setdefault(text, schema_id)
 
