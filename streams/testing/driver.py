@@ -93,9 +93,9 @@ class MemoryDriver:
             for text in versions_of(model):
                 registry.register(subject, text)
         self._folder = Path(tempfile.mkdtemp(prefix="streams-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None))
-        self._cluster = Cluster(log, registry, self.clock, chosen, self._folder, restore_records)
-        self._simulation = Simulation(self._cluster, run, workers, self._random)
-        self._audit = Audit(self._cluster, self._simulation.runtimes)
+        self.cluster = Cluster(log, registry, self.clock, chosen, self._folder, restore_records)
+        self._simulation = Simulation(self.cluster, run, workers, self._random)
+        self._audit = Audit(self.cluster, self._simulation.runtimes)
         self._codecs: dict[Topic[Any], Codec[Any]] = {}
 
     def __enter__(self) -> Self:
@@ -131,7 +131,7 @@ class MemoryDriver:
         frames = self._codec(to).encode(values)
         at = self.clock.now_ms() if timestamp is None else round(timestamp.timestamp() * 1000)
         for key, frame in zip(map(to.key_of(), values), frames, strict=True):
-            self._cluster.log.append(Record(to.name, key, frame, at))
+            self.cluster.log.append(Record(to.name, key, frame, at))
         self.settle()
 
     def send_raw(
@@ -147,7 +147,7 @@ class MemoryDriver:
         """Append a record as it is and work it off."""
         at = self.clock.now_ms() if timestamp_ms is None else timestamp_ms
         number = UNSET if partition is None else partition
-        self._cluster.log.append(Record(_topic(topic).name, key, value, at, number, headers=headers))
+        self.cluster.log.append(Record(_topic(topic).name, key, value, at, number, headers=headers))
         self.settle()
 
     def delete(self, topic: Topic[Any] | Table[Any, Any], key: Key) -> None:
@@ -177,7 +177,7 @@ class MemoryDriver:
         codec = self._codec(to)
         return [
             Record(to.name, key, None if value is None else self._decode(codec, value), at, number, offset, headers)
-            for _, key, value, at, number, offset, headers in self._cluster.log.committed(to.name)
+            for _, key, value, at, number, offset, headers in self.cluster.log.committed(to.name)
         ]
 
     @property
@@ -188,7 +188,7 @@ class MemoryDriver:
             dead_letter_of(record, name)
             for name, processor in self._app.processors.items()
             if processor.on_failure is FailurePolicy.DEAD_LETTER
-            for record in self._cluster.log.committed(processor.dead_letter_topic)
+            for record in self.cluster.log.committed(processor.dead_letter_topic)
         ]
 
     def store(self, store: Store[K, V]) -> dict[K, V]:
@@ -213,7 +213,7 @@ class MemoryDriver:
     # ---- what was committed, held against what had to be ----
 
     def assert_no_loss(self, processor: str | None = None) -> int:
-        """Check that every committed record left its outputs or dead letter and its state; return how much was compared.
+        """Check that every committed record left its outputs or dead letter and its state; return how much it compared.
 
         A replay of each processor over its committed records says what they are, so handlers have to be deterministic.
 
@@ -246,7 +246,7 @@ class MemoryDriver:
 
     def learn_schema(self, schema_id: int, text: str) -> None:
         """Let the registry know a schema under an id, so that frames from elsewhere can be decoded."""
-        self._cluster.registry.learn(schema_id, text)
+        self.cluster.registry.learn(schema_id, text)
 
     def inject(self, fault: Fault, *, at: Failpoint | None = None, processor: str | None = None, hit: int = 1) -> None:
         """Let a fault happen when a worker comes by a step for the `hit`-th time from now; without `at`, now.
@@ -278,7 +278,7 @@ class MemoryDriver:
 
     def _codec(self, topic: Topic[V]) -> Codec[V]:
         if topic not in self._codecs:
-            registered = self._cluster.registry.register(topic.subject, schema_of(topic.model).text)
+            registered = self.cluster.registry.register(topic.subject, schema_of(topic.model).text)
             self._codecs[topic] = Codec(topic.model, registered)
         return self._codecs[topic]
 
@@ -286,7 +286,7 @@ class MemoryDriver:
         try:
             return codec.decode([frame])[0]
         except UnknownSchemaError as unknown:
-            text = self._cluster.registry.known(unknown.schema_id)
+            text = self.cluster.registry.known(unknown.schema_id)
             if text is None:
                 raise
             codec.learn(unknown.schema_id, text)

@@ -37,7 +37,7 @@ class Host(Protocol):
         """Take the worker's transactional id over."""
 
     def evict(self) -> None:
-        """Throw the worker out of its group."""
+        """Stop the worker while the group throws it out and others take over; then let it go on."""
 
     def redeliver(self, records: int) -> None:
         """Let the worker get its last records once more."""
@@ -128,13 +128,13 @@ class FencedProducer:
 
 @dataclass(frozen=True)
 class Eviction:
-    """The group throws the worker out, which does not know of it yet."""
+    """The worker stands still (as by SIGSTOP) until the group has thrown it out and others went on, and wakes up."""
 
     kind: ClassVar[str] = "evicted"
     steps: ClassVar[frozenset[Failpoint]] = ANYWHERE
 
     def __call__(self, host: Host) -> None:
-        """Throw out."""
+        """Throw out and wake up."""
         host.evict()
 
 

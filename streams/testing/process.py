@@ -84,8 +84,7 @@ class Process:
 
     def kill(self) -> None:
         """Be gone at once, as by SIGKILL; the files stay as they are."""
-        for backend in self.backends.values():
-            backend.release()
+        self._release()
         self._group.leave(self.consumer)
 
     def stop(self, *, failed: bool = False) -> None:
@@ -98,6 +97,12 @@ class Process:
         self.worker.close()
         with suppress(StreamsError, AbortedError):
             self.producer.abort()
+        self._release()
+
+    def _release(self) -> None:
+        """Give the files back that the end of a process gives back; those that are closed are not touched."""
+        for backend in self.backends.values():
+            backend.release()
 
     def _open(self, path: Path, names: Iterable[str]) -> Backend:
         backend = Backend(path, names)
@@ -119,6 +124,6 @@ class AtOnce(Executor):
 
 
 def _producer(cluster: Cluster, name: str) -> Any:
-    if getattr(cluster.settings, "guarantee", "") == "at_least_once":
+    if cluster.settings.guarantee == "at_least_once":
         return PlainProducer(cluster.log, name)
     return MemoryProducer(cluster.log, name, timeout=cluster.settings.transaction_timeout.total_seconds())

@@ -20,13 +20,15 @@ from streams.topology import Processor
 
 MOST_TURNS = 100_000
 SLICE = timedelta(milliseconds=500)  # of time that passes while something waits for it
+TURNS_WITHOUT = 8  # that others take while a process stands still
 MOST_SLICES = 120  # in one `advance`; longer ones take larger slices
 
 
 class Runtime:
     """One processor with its group and its worker processes; also what a fault does its work on."""
 
-    def __init__(self, cluster: Cluster, processor: Processor, workers: int) -> None:
+    def __init__(self, cluster: Cluster, processor: Processor, workers: int, others: Callable[[Process], None]) -> None:
+        """`others` lets everybody else go on while a process stands still."""
         self.tables = TableReads()
         handler = self.tables.noting(processor.handler) if processor.tables else processor.handler
         self.declared = processor
@@ -34,8 +36,10 @@ class Runtime:
         self.group = Group(cluster.log, processor.group, processor.source.name)
         self.processes: dict[int, Process] = {}
         self.running: Process | None = None
+        self.active = False  # a worker runs or starts
         self._cluster = cluster
         self._wanted = workers
+        self._others = others
         self._steady = False
         self._stopped = False  # by a policy or an error: nothing starts it again
 
@@ -57,12 +61,15 @@ class Runtime:
         for number in [number for number in self.processes if number >= self._wanted]:
             self._survive(self.processes[number], self.processes[number].stop)
             self.processes.pop(number, None)
+        self.active = True
         try:
             for number in range(self._wanted):
                 if number not in self.processes:
                     self.processes[number] = Process(self._cluster, self.processor, self.group, number)
-        except (UnreachableError, ProcessDied):  # it is started again later, as a supervisor does
+        except (UnreachableError, FencedError, ProcessDied):  # it is started again later, as a supervisor does
             return
+        finally:
+            self.active = False
         self.group.balance([process.consumer for process in self.processes.values()])
         self._steady = True
 
@@ -97,9 +104,15 @@ class Runtime:
             self.running.producer.fence()
 
     def evict(self) -> None:
-        """Throw the running worker out of its group."""
-        if self.running is not None:
-            self.group.throw_out(self.running.consumer)
+        """Stop the running worker while the group throws it out and others take over."""
+        stopped = self.running
+        if stopped is None:
+            return
+        heirs = [process.consumer for process in self.processes.values() if process is not stopped]
+        self.group.throw_out(stopped.consumer, heirs[0] if heirs else None)
+        self.running, self.active = None, False
+        self._others(stopped)
+        self.running, self.active = stopped, True
 
     def redeliver(self, records: int) -> None:
         """Let the running worker get its last records once more."""
@@ -122,7 +135,7 @@ class Runtime:
         registry.down_until = max(registry.down_until, self._cluster.clock.seconds() + length.total_seconds())
 
     def _survive(self, process: Process, action: Callable[[], None]) -> None:
-        self.running = process
+        before, self.running, self.active = self.running, process, True
         try:
             action()
         except ProcessDied:
@@ -134,7 +147,7 @@ class Runtime:
             self.close()
             raise
         finally:
-            self.running = None
+            self.running, self.active = before, before is not None
 
     def _fail(self, process: Process) -> None:
         try:
@@ -167,10 +180,13 @@ class Simulation:
 
     def __init__(self, cluster: Cluster, processors: dict[str, Processor], workers: int, random: Random) -> None:
         self.cluster = cluster
-        self.runtimes = {name: Runtime(cluster, processor, workers) for name, processor in processors.items()}
+        self.runtimes = {
+            name: Runtime(cluster, processor, workers, self._without) for name, processor in processors.items()
+        }
         self.happened: Counter[str] = Counter()
         self._random = random
         self._armed: list[_Armed] = []
+        self._stopped: list[Process] = []
 
     def settle(self) -> None:
         """Let the workers turn until nothing is left that they could do now; time passes only up to commits.
@@ -209,6 +225,7 @@ class Simulation:
         if at is not None and at in fault.steps:
             self._armed.append(_Armed(fault, at, processor, hit))
         elif at is None and fault.steps == ANYWHERE:
+            self.settle()  # so that there is a worker for it to happen to
             self.happened[fault.kind] += 1
             self.runtimes[processor or next(iter(self.runtimes))].happen(fault)
         else:
@@ -234,7 +251,8 @@ class Simulation:
         """Let everybody turn who can do something; return whether anybody could, or time brought something."""
         self.cluster.log.turn()
         for runtime in self.runtimes.values():
-            runtime.adjust()
+            if not any(process in self._stopped for process in runtime.processes.values()):
+                runtime.adjust()
         turning = [(runtime, process) for runtime, process in self._processes() if process.has_work()]
         if not turning and self.cluster.log.unmarked():
             return True
@@ -253,14 +271,23 @@ class Simulation:
         for producer in list(self.cluster.log.producers.values()):
             producer.expire()
 
+    def _without(self, process: Process) -> None:
+        """Let everybody else take some turns, and time for a commit pass."""
+        self._stopped.append(process)
+        for _ in range(TURNS_WITHOUT):
+            if not self._round():
+                break
+        self._stopped.remove(process)
+
     def _processes(self) -> Iterator[tuple[Runtime, Process]]:
         for runtime in self.runtimes.values():
             for process in list(runtime.processes.values()):
-                yield runtime, process
+                if process not in self._stopped:
+                    yield runtime, process
 
     def _reached(self, step: Failpoint) -> None:
         """Let the armed faults happen whose step this is."""
-        name = next((name for name, runtime in self.runtimes.items() if runtime.running is not None), None)
+        name = next((name for name, runtime in self.runtimes.items() if runtime.active), None)
         if name is None:
             return
         for armed in [one for one in self._armed if one.step is step and one.processor in {None, name}]:

@@ -105,6 +105,7 @@ class MemoryConsumer(_Cursors):
         self._events: deque[tuple[str, list[TopicPartition]]] = deque()
         self.listener: Any = None
         self.in_group = True
+        self._taking: list[TopicPartition] = []  # what it is being told of just now
         self.raised: BaseException | None = None
 
     def tell(self, event: str, partitions: list[TopicPartition]) -> None:
@@ -117,7 +118,7 @@ class MemoryConsumer(_Cursors):
 
     def holds(self, partition: TopicPartition) -> bool:
         """Tell whether it reads a partition."""
-        return partition in self.cursors
+        return partition in self.cursors or partition in self._taking
 
     def forget_events(self) -> None:
         """Drop what was not told."""
@@ -148,8 +149,7 @@ class MemoryConsumer(_Cursors):
         """Return the group's committed offsets."""
         del timeout
         self._called("committed")
-        offsets = self._group.log.offsets.get(self._group.name, {})
-        return {partition: offsets.get(partition) for partition in partitions}
+        return self._log.stable_offsets(self._group.name, partitions)
 
     def assign(self, positions: Positions) -> None:
         """Begin to read partitions."""
@@ -180,10 +180,12 @@ class MemoryConsumer(_Cursors):
     def _handle(self, event: str, partitions: list[TopicPartition]) -> None:
         if event == "lost":
             self.in_group = True  # it has joined again by the time it is told: only the worker itself can hold back
+        self._taking = partitions if event == "assigned" else []
         try:
             getattr(self.listener, f"on_{event}")(partitions)
         except Exception as error:  # noqa: BLE001 - as the real consumer: poll raises it
             self.raised = self.raised or error
+        self._taking = []
         if event == "assigned":
             return
         for partition in partitions:

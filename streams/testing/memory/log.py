@@ -47,7 +47,9 @@ class Entry(NamedTuple):
 
 
 class Writer(Protocol):
-    """A producer as the broker sees it."""
+    """A producer as the broker sees it; without transactions it never has one."""
+
+    transaction: Transaction | None
 
     def fence(self) -> None:
         """Roll back what is open; nothing works any more."""
@@ -160,6 +162,19 @@ class Log:
     def unmarked(self) -> int:
         """Count the decided transactions whose markers are not written."""
         return len(self._unmarked)
+
+    def stable_offsets(self, group: str, asked: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """Return a group's committed offsets once no open transaction holds others.
+
+        As the transactions' owners stand still while this is asked, it takes until they are out of time.
+        """
+        partitions = list(asked)
+        for producer in list(self.producers.values()):
+            held = producer.transaction
+            if held is not None and held.group == group and held.offsets.keys() & set(partitions):
+                producer.fence()
+        committed = self.offsets.get(group, {})
+        return {partition: committed.get(partition) for partition in partitions}
 
     def high_watermark(self, partition: TopicPartition) -> int:
         """Return the offset that the next record gets."""

@@ -125,6 +125,7 @@ class MemoryProducer:
         try:
             reach(Failpoint.COMMIT_SENT)
         except OutcomeUnknown as unknown:
+            self._alive()
             if unknown.committed:
                 self._decide(Outcome.COMMITTED)
             raise FencedError("the outcome of a commit is unknown") from None
@@ -190,6 +191,7 @@ class PlainProducer:
         self._called = called
         self._queue = _Queue(log, takes or log.takes)
         self.name = name
+        self.transaction: None = None
         reach(Failpoint.PRODUCER_STARTING)
 
     def fence(self) -> None:

@@ -1,0 +1,119 @@
+"""Mistakes that are easily made in a runtime like this one, planted; the random runs have to fail with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from streams.checkpoint import Checkpoint
+from streams.failpoints import Failpoint, reach
+from streams.record import RawRecord, TopicPartition
+from streams.state.backend import Backend
+from streams.state.restore import Bounds
+from streams.testing.memory import Log, MemoryConsumer, MemoryProducer
+from streams.testing.memory.group import Membership
+from streams.worker import Worker
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+
+
+def offsets_before_the_flush() -> AbstractContextManager[Any]:
+    """Commit, and only then make sure that the records have arrived."""
+    flush, commit = MemoryProducer.flush, MemoryProducer.commit
+
+    def early(self: MemoryProducer, offsets: Mapping[TopicPartition, int], group: Membership) -> None:
+        commit(self, offsets, group)
+        flush(self)
+
+    return patch.multiple(MemoryProducer, flush=lambda _self: None, commit=early)
+
+
+def position_committed() -> AbstractContextManager[Any]:
+    """Commit where the consumer is, not what was processed."""
+    commit = Checkpoint.commit
+
+    def eager(self: Checkpoint) -> dict[TopicPartition, int]:
+        consumer = self._group().member
+        self.marks.update({tp: consumer.cursors[tp].position for tp in self.marks if tp in consumer.cursors})
+        return commit(self)
+
+    return patch.object(Checkpoint, "commit", eager)
+
+
+def state_applied_before_the_commit() -> AbstractContextManager[Any]:
+    """Write the local store, then commit."""
+
+    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
+        offsets = dict(self.marks)
+        if offsets:
+            changes = {partition: state.changes() for partition, state in self._states.items()}
+            positions = self._send_changelog(changes, offsets)
+            self._producer.flush()
+            for partition, state in self._states.items():
+                state.committed(changes[partition], positions.get(partition, {}), offsets.get(partition))
+            reach(Failpoint.FLUSHED)
+            self._producer.commit(offsets, self._group())
+            self.clear()
+        return offsets
+
+    return patch.object(Checkpoint, "commit", commit)
+
+
+def dead_letters_by_a_second_producer() -> AbstractContextManager[Any]:
+    """Send dead letters at once, outside the transaction."""
+    send = MemoryProducer.send
+
+    def split(self: MemoryProducer, records: list[RawRecord]) -> None:
+        letters = [record for record in records if record.topic.endswith(".dlq")]
+        for letter in letters:
+            self._log.append(letter, None, self.name)
+        send(self, [record for record in records if record not in letters])
+
+    return patch.object(MemoryProducer, "send", split)
+
+
+def no_group_metadata() -> AbstractContextManager[Any]:
+    """Send offsets with a transaction that nothing fences."""
+    metadata = MemoryConsumer.group_metadata
+    return patch.object(MemoryConsumer, "group_metadata", lambda self: metadata(self)._replace(member=None))
+
+
+def restored_to_the_last_stable_offset() -> AbstractContextManager[Any]:
+    """Take READ_COMMITTED's end for the end of the changelog."""
+
+    def bounds(self: Log, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        return {partition: Bounds(0, self.stable_end(partition)) for partition in partitions}
+
+    return patch.object(Log, "bounds", bounds)
+
+
+def committed_after_lost() -> AbstractContextManager[Any]:
+    """Treat lost partitions as revoked ones."""
+    return patch.object(Worker, "on_lost", Worker.on_revoked)
+
+
+def store_written_in_two_steps() -> AbstractContextManager[Any]:
+    """Write positions first and rows after them."""
+    write = Backend.write
+
+    def halves(self: Backend, changes: Mapping[str, Any], positions: Mapping[str, int]) -> None:
+        write(self, {}, positions)
+        if any(changes.values()):
+            reach(Failpoint.STATE_WRITING)
+        write(self, changes, {})
+
+    return patch.object(Backend, "write", halves)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    offsets_before_the_flush,
+    position_committed,
+    state_applied_before_the_commit,
+    dead_letters_by_a_second_producer,
+    no_group_metadata,
+    restored_to_the_last_stable_offset,
+    committed_after_lost,
+    store_written_in_two_steps,
+)
