@@ -148,6 +148,7 @@ class Workers:
         for command in self._commands:
             if command.process.poll() is None:
                 assert command.end(signal.SIGTERM) == 128 + signal.SIGTERM
+            command.output.close()
 
     def log(self) -> str:
         """Return what all of them wrote."""
