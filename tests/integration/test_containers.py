@@ -264,6 +264,9 @@ def test_stop_may_be_called_at_any_time(left: Callable[[], set[str]]) -> None:
     twice.launch()
     twice.stop()
     twice.stop()
+    for container in (never, twice):
+        with pytest.raises(UsageError, match="not started"):
+            container.pause()
     assert left() == set()
 
 

@@ -11,8 +11,9 @@ from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.docker_client import DockerClient, get_docker_host
+from testcontainers.core.exceptions import ContainerStartException
 
-from streams.errors import StreamsError
+from streams.errors import StreamsError, UsageError
 
 # An engine answers in milliseconds; one that takes so long is stuck.
 ENGINE_SECONDS = 20
@@ -66,9 +67,11 @@ def require_engine() -> None:
 
 @contextlib.contextmanager
 def told(doing: str) -> Iterator[None]:
-    """Turn the errors of the engine, and those of not reaching it, into StreamsError."""
+    """Turn the errors of the engine, of not reaching it, and of a container that was not started into ours."""
     try:
         yield
+    except ContainerStartException as error:
+        raise UsageError(f"{error}: it is too early {doing}", fix="call start(), or use `with`") from error
     except APIError as error:
         raise StreamsError(
             f"the container engine refuses {doing}: {error.explanation or error}", where=_place()
