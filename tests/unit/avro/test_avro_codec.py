@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from avro_support import model_of, module_of, record
 from pydantic import PrivateAttr, ValidationError, computed_field, field_validator
 
 from streams.avro import wire
 from streams.avro.codec import Codec
 from streams.avro.plain import decode_plain
 from streams.errors import DecodeError, EncodeError, UnknownSchemaError, UsageError
+from streams.testing.conformance.random_contracts import model_of, module_of, record
 
 KIND = {"type": "enum", "name": "Kind", "symbols": ["POST", "REPLY"]}
 STAMP = {"type": "long", "logicalType": "timestamp-millis"}

@@ -3,11 +3,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from avro_support import fastavro_body, fastavro_value, record
 
 from streams.avro.compatibility import Level, breaks, check, pairs
 from streams.avro.nodes import Node, Record
 from streams.avro.schema import Schema
+from streams.testing.conformance.random_contracts import fastavro_body, fastavro_value, record
 
 
 def enum(*symbols: str, **more: Any) -> Any:

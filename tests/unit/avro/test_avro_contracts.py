@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avro_support import record
 
 from streams.avro.contracts import load
 from streams.avro.history import changed
 from streams.errors import UsageError
+from streams.testing.conformance.random_contracts import record
 
 
 def write(folder: Path, schema: Any, version: int = 1, place: str = "shop/Event") -> Path:

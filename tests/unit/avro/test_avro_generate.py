@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from avro_support import model_of, module_of, record
 
 from streams.avro.codec import Codec
 from streams.avro.generate import generate
 from streams.avro.schema import Schema
 from streams.errors import UsageError
+from streams.testing.conformance.random_contracts import model_of, module_of, record
 
 SHARE = {"type": "fixed", "name": "Share", "size": 3, "logicalType": "decimal", "precision": 5}
 EVERYTHING: Any = record(

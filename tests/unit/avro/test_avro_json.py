@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from avro_support import Case, contracts, mentions, model_of, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from streams.avro.from_json import encode_json
 from streams.avro.schema import Schema
 from streams.avro.to_json import frame_to_json
 from streams.errors import EncodeError
+from streams.testing.conformance.random_contracts import Case, contracts, mentions, model_of, record
 
 POINT = record(("x", "double"), name="Point")
 SPOT = record(("x", "double"), name="Spot")

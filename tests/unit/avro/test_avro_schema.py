@@ -2,11 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from avro_support import record
 
 from streams.avro.nodes import Record
 from streams.avro.schema import Schema
 from streams.errors import UsageError
+from streams.testing.conformance.random_contracts import record
 
 
 def nested(levels: int) -> Any:

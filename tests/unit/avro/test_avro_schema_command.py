@@ -3,11 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avro_support import model_of, record
 
 from streams.avro.compatibility import Level
 from streams.cli.schema import app, register_contracts
 from streams.errors import IncompatibleError, StreamsError, UsageError
+from streams.testing.conformance.random_contracts import model_of, record
 
 
 @pytest.fixture

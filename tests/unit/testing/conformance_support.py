@@ -11,6 +11,8 @@ import pytest
 
 from streams.testing.conformance.base import Conformance
 
+_PARAMETERS = type(pytest.param())
+
 
 def checks(suite: type[Conformance]) -> list[str]:
     """Return the names of a suite's checks."""
@@ -18,27 +20,35 @@ def checks(suite: type[Conformance]) -> list[str]:
 
 
 def caught(suite: type[Conformance], folder: Path, skipped: Collection[str] = ()) -> dict[str, str]:
-    """Run every check with its first parameters; return those that fail, with the first line of the reason."""
+    """Run every check with all its parameters; return those that fail, with the first line of the first reason."""
     failed: dict[str, str] = {}
-    for name in checks(suite):
-        if name in skipped:
-            continue
-        check = getattr(suite(), name)
-        (folder / name).mkdir(parents=True)
-        try:
-            check(**_arguments(check, folder / name))
-        except pytest.skip.Exception:
-            continue
-        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - however it fails
-            failed[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    return failed
+    for name in set(checks(suite)) - set(skipped):
+        for number, parameters in enumerate(_rows(getattr(suite, name))):
+            reason = _reason(getattr(suite(), name), folder / name / str(number), parameters)
+            if reason is not None:
+                failed[name] = reason
+                break
+    return dict(sorted(failed.items()))
 
 
-def _arguments(check: Any, folder: Path) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for mark in getattr(check, "pytestmark", []):
-        names, rows = mark.args[0].split(", "), mark.args[1]
-        first = getattr(rows[0], "values", rows[0])
-        given |= dict(zip(names, first if len(names) > 1 else [first], strict=True))
+def _reason(check: Any, folder: Path, parameters: dict[str, Any]) -> str | None:
     wanted = inspect.signature(check).parameters
-    return given | ({"tmp_path": folder} if "tmp_path" in wanted else {})
+    if "tmp_path" in wanted:
+        folder.mkdir(parents=True)
+        parameters = {**parameters, "tmp_path": folder}
+    try:
+        check(**parameters)
+    except pytest.skip.Exception:
+        return None
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - however it fails
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return None
+
+
+def _rows(check: Any) -> list[dict[str, Any]]:
+    """Return the parameters that pytest would run a check with, one after the other."""
+    for mark in getattr(check, "pytestmark", []):
+        names = [mark.args[0]] if isinstance(mark.args[0], str) else list(mark.args[0])
+        rows = [row.values if isinstance(row, _PARAMETERS) else row for row in mark.args[1]]
+        return [dict(zip(names, row if len(names) > 1 else [row], strict=True)) for row in rows]
+    return [{}]
