@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,14 @@ from streams.settings import Settings
 from streams.topology import TopicSpec
 
 T = TypeVar("T")
+
+_STALE_LEADER = {
+    KafkaError._NOENT,  # noqa: SLF001 - no leader at all, while a broker comes back
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+_LEADER_WAIT = 0.1  # seconds
 
 
 class Range(NamedTuple):
@@ -163,17 +172,25 @@ class Admin:
         return Group(name, described.state.name, [_member(member) for member in described.members])
 
     def _offsets(self, asked: list[Assigned], spec: OffsetSpec) -> dict[TopicPartition, int]:
-        if not asked:
-            return {}
-        answers = self._admin.list_offsets(
-            dict.fromkeys(asked, spec),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._timeout,
-        )
-        found: Mapping[Assigned, Any] = {
-            tp: self._result(answer, "asking for offsets") for tp, answer in answers.items()
-        }
-        return {TopicPartition(tp.topic, tp.partition): info.offset for tp, info in found.items()}
+        """Ask until the brokers agree with the client on who leads: it does not look again by itself (measured)."""
+        deadline = time.monotonic() + self._timeout
+        while asked:
+            answers = self._admin.list_offsets(
+                dict.fromkeys(asked, spec),
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout,
+            )
+            try:
+                found = {TopicPartition(tp.topic, tp.partition): answer.result() for tp, answer in answers.items()}
+            except KafkaException as raised:
+                known = self._metadata("asking who leads the partitions").topics
+                stale = error_of(raised).code() in _STALE_LEADER and all(tp.topic in known for tp in asked)
+                if not stale or time.monotonic() > deadline:
+                    raise translate(error_of(raised), "asking for offsets", self._servers) from raised
+                time.sleep(_LEADER_WAIT)
+            else:
+                return {tp: info.offset for tp, info in found.items()}
+        return {}
 
     def _metadata(self, doing: str) -> Any:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -26,7 +26,7 @@ from streams.settings import Settings, require
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.testing.threads import WorkerThreads
 from streams.topic import Store, Table, Topic
-from streams.topology import Processor
+from streams.topology import Processor, TopicSpec
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
@@ -35,6 +35,29 @@ PATIENCE = 60.0  # seconds
 POLL = 0.05
 CREATED_WITHIN = 10.0
 QUICK: Mapping[str, str] = {"session_timeout": "6s", "transaction_timeout": "4s"}  # the least that brokers allow
+
+
+def await_topics(admin: Admin, specs: Iterable[TopicSpec]) -> None:
+    """Wait until brokers know new topics and lead their partitions: they answer the creation earlier.
+
+    Raises:
+        StreamsError: that takes longer than 10 s.
+    """
+    wanted = {spec.name: [TopicPartition(spec.name, number) for number in range(spec.partitions)] for spec in specs}
+    deadline = time.monotonic() + CREATED_WITHIN
+    while True:
+        try:
+            if wanted.keys() <= admin.topics().keys():
+                admin.ranges(partition for partitions in wanted.values() for partition in partitions)
+                return
+        except StreamsError:
+            if time.monotonic() > deadline:
+                raise
+        if time.monotonic() > deadline:
+            raise StreamsError(
+                f"the topics {', '.join(wanted)} were made and do not appear", fix="look at the broker's log"
+            )
+        time.sleep(POLL)
 
 
 class Stand(NamedTuple):
@@ -138,7 +161,7 @@ class LiveDriver:
         before: Mapping[Processor, Mapping[TopicPartition, Stand]] | None = None
         while True:
             self._threads.check()
-            stands = {one: self._stands(one) for one in self._processors}
+            stands = self._all_stands(deadline)
             behind = {one.name: found for one, at in stands.items() if (found := self._behind(one, at))}
             # Ends that did not move while all of them were reached: so nothing was on its way between processors.
             if not behind and stands == before:
@@ -229,25 +252,10 @@ class LiveDriver:
             self._admin.create_topics(self._specs.values())
             for subject, model in self._app.contracts():
                 self._registry.register(subject, versions_of(model), "BACKWARD")
-            self._await_topics()
+            await_topics(self._admin, self._specs.values())
         except BaseException:
             self.close()
             raise
-
-    def _await_topics(self) -> None:
-        """Wait until brokers know the new topics and lead their partitions: they answer the creation earlier."""
-        partitions = [
-            TopicPartition(spec.name, number) for spec in self._specs.values() for number in range(spec.partitions)
-        ]
-        deadline = time.monotonic() + CREATED_WITHIN
-        while True:
-            try:
-                if self._specs.keys() <= self._admin.topics().keys() and self._admin.ranges(partitions):
-                    return
-            except StreamsError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(POLL)
 
     def _delete(self) -> None:
         with contextlib.suppress(UnreachableError):
@@ -282,6 +290,16 @@ class LiveDriver:
         ranges = self._admin.ranges(TopicPartition(source.name, number) for number in range(source.partitions))
         committed = self._admin.committed(processor.group)
         return {tp: Stand(committed.get(tp, held.start), held.end) for tp, held in ranges.items()}
+
+    def _all_stands(self, deadline: float) -> dict[Processor, dict[TopicPartition, Stand]]:
+        """Ask until the deadline: a broker that comes back refuses for a moment what it will answer."""
+        while True:
+            try:
+                return {one: self._stands(one) for one in self._processors}
+            except StreamsError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL)
 
     def _behind(self, processor: Processor, stands: Mapping[TopicPartition, Stand]) -> dict[TopicPartition, int]:
         behind = {tp: stand.end - stand.committed for tp, stand in stands.items() if stand.committed < stand.end}

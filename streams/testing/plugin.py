@@ -19,7 +19,7 @@ from streams.errors import StreamsError, UnreachableError
 from streams.kafka.admin import Admin
 from streams.settings import Settings, load_settings
 from streams.testing.backends import CONTAINER, EMBEDDED, MEMORY, Started
-from streams.testing.live import QUICK, LiveDriver
+from streams.testing.live import QUICK, LiveDriver, await_topics
 from streams.testing.surface import Driver
 from streams.topology import TopicSpec
 
@@ -146,7 +146,9 @@ def kafka_topic(
     """Make a topic for one test, and delete it after it."""
     name = unique(test)
     admin = Admin(broker.settings(Path(os.devnull)))
-    admin.create_topics([TopicSpec(name, partitions, config or {})])
+    spec = TopicSpec(name, partitions, config or {})
+    admin.create_topics([spec])
+    await_topics(admin, [spec])
     yield KafkaTopic(name, partitions, f"{name}.group", f"{name}.transactions")
     with contextlib.suppress(UnreachableError):
         admin.delete_topics([name])

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 import structlog
 
 from streams.assembly import run_worker
-from streams.errors import FencedError, StreamsError
+from streams.errors import EXIT_FAILED, FencedError, StreamsError, UnreachableError
 from streams.settings import Settings
 from streams.topology import Processor
 
 _log = structlog.get_logger(__name__)
 
-MOST_FENCED = 5  # in a row
+RESTARTED = {EXIT_FAILED, FencedError.exit_code, UnreachableError.exit_code}
+MOST_DEATHS = 5  # in a row
+FIRST_BACKOFF = 0.5  # seconds; the first restart is at once
+STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again
 DRAIN = 20.0  # seconds
 
 
@@ -81,14 +84,18 @@ class WorkerThreads:
         ) from error
 
     def _run(self, processor: Processor) -> None:
-        """Be a worker; one that is fenced begins afresh, as under a supervisor."""
-        for attempt in range(MOST_FENCED):
+        """Be a worker; one that is fenced, or loses its broker for a while, begins afresh, as under a supervisor."""
+        deaths = 0
+        while True:
+            started = time.monotonic()
             try:
                 return run_worker(processor, self._settings, self._stopping.is_set)
-            except FencedError as error:
-                if attempt == MOST_FENCED - 1:
-                    self._failed.append((processor, error))
-                _log.warning("worker fenced, starting it again", processor=processor.name, reason=error.what)
+            except StreamsError as error:
+                deaths = 1 if time.monotonic() - started > STEADY_AFTER else deaths + 1
+                if error.exit_code not in RESTARTED or deaths > MOST_DEATHS:
+                    return self._failed.append((processor, error))
+                _log.warning("worker ended, starting it again", processor=processor.name, reason=error.what)
             except BaseException as error:  # noqa: BLE001 - the boundary of the thread: the test's own thread raises it
                 return self._failed.append((processor, error))
-        return None
+            if self._stopping.wait(0.0 if deaths == 1 else FIRST_BACKOFF * 2 ** (deaths - 2)):
+                return None
