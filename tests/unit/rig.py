@@ -1,15 +1,13 @@
-"""Workers over the in-memory Kafka of `fakes`, and the judge of what they committed."""
+"""Workers over the Kafka in memory, and the judge of what they committed."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
-
-from fakes import Chaos, Crash, FakeConsumer, FakeProducer, FakeReader, Group, Log, Outcome, produce
 
 from streams.app import App
 from streams.avro.codec import Codec
@@ -17,11 +15,13 @@ from streams.avro.model import AvroModel
 from streams.context import Context
 from streams.errors import AbortedError, FencedError, StreamsError
 from streams.policy import FailurePolicy
-from streams.record import RawRecord, TopicPartition
+from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
+from streams.testing.faults import ProcessDied
+from streams.testing.memory import Group, Log, MemoryConsumer, MemoryProducer, MemoryReader, Outcome, Transaction
 from streams.topology import Processor
 from streams.worker import Worker
 
@@ -102,6 +102,44 @@ CODECS: Mapping[str, Codec[Any]] = {
 }
 
 
+ABORTABLE = frozenset({"send", "send_tracked", "flush", "commit"})  # calls that may say: abort
+
+
+class Chaos:
+    """Lets the n-th call of a client from now fail."""
+
+    def __init__(self) -> None:
+        self._armed: list[tuple[int, BaseException]] = []
+        self._calls = 0
+
+    def arm(self, calls: int, failure: BaseException) -> None:
+        """Fail once `calls` more calls were made."""
+        self._armed.append((self._calls + calls, failure))
+
+    def disarm(self) -> None:
+        """Let everything work from now on."""
+        self._armed.clear()
+
+    def call(self, name: str) -> None:
+        """Note a call, and fail it if it is its turn."""
+        self._calls += 1
+        for armed in self._armed:
+            if self._calls > armed[0] and (name in ABORTABLE or not isinstance(armed[1], AbortedError)):
+                self._armed.remove(armed)
+                raise armed[1]
+
+
+def produce(
+    log: Log, records: Iterable[tuple[str, bytes | None, bytes | None]], outcome: Outcome | None = None
+) -> None:
+    """Write records from outside, in a transaction that ends with `outcome` if one is given."""
+    transaction = None if outcome is None else Transaction()
+    for topic, key, value in records:
+        log.append(Record(topic, key, value, 1_700_000_000_000), transaction)
+    if transaction is not None and outcome is not None:
+        log.decide(transaction, outcome)
+
+
 class JudgeError(AssertionError):
     """What is committed is not what exactly once allows."""
 
@@ -136,10 +174,11 @@ class Slot:
         self.chaos = rig.chaos
         self.folder = rig.folder / f"slot-{number}"
         self.states: list[TaskState] = []
-        self.consumer = FakeConsumer(rig.group, self.chaos)
-        self.producer = FakeProducer(rig.log, self.folder.name, self.chaos, rig.refuses)
-        self.producer.expires = (lambda: rig.now, rig.transaction_timeout)
-        self.reader = FakeReader(rig.log)
+        self.consumer = MemoryConsumer(rig.group, self.chaos.call)
+        self.producer = MemoryProducer(
+            rig.log, self.folder.name, self.chaos.call, timeout=rig.transaction_timeout, takes=rig.takes
+        )
+        self.reader = MemoryReader(rig.log, most=1)  # so that a restore takes several polls
         self.worker = Worker(
             self.consumer,
             self.producer,
@@ -200,10 +239,10 @@ class Rig:
         self.folder = folder
         self.processor = processor
         self.codecs = codecs
-        self.refuses = refuses
+        self.takes = lambda record: refuses is None or not refuses(record)
         self.lookup = lookup or NoLookup()
-        self.log = Log({spec.name: spec.partitions for spec in processor.topics()})
-        self.group = Group(self.log, processor.source.name)
+        self.log = Log(processor.topics(), seconds=lambda: self.now)
+        self.group = Group(self.log, processor.group, processor.source.name)
         self.chaos = Chaos()
         self.now = 0.0
         self.transaction_timeout = float("inf")
@@ -278,7 +317,7 @@ class Rig:
         slot = self.slots[number]
         try:
             action()
-        except Crash:
+        except ProcessDied:
             self.deaths["crash"] += 1
             self.crash(number)
         except StreamsError as error:
@@ -286,7 +325,7 @@ class Rig:
             del self.slots[number]
             try:
                 slot.shut(failed=True)
-            except Crash:
+            except ProcessDied:
                 slot.kill()
         else:
             return True
@@ -321,13 +360,14 @@ class Rig:
             if name not in {slot.folder.name for slot in self.slots.values()}:
                 producer.fence()
 
+    @property
+    def offsets(self) -> dict[TopicPartition, int]:
+        """Return what the group has committed."""
+        return self.log.offsets.get(self.processor.group, {})
+
     def lag(self) -> int:
         """Count the offsets of the input that are not committed."""
-        return sum(
-            self.log.high_watermark(tp) - self.log.offsets.get(tp, 0)
-            for tp in self.log.entries
-            if tp.topic == self.processor.source.name
-        )
+        return self.log.lag(self.processor.group, self.processor.source.name)
 
     def judge(self) -> int:
         """Compare what is committed with what was sent; return how much was compared.
@@ -415,7 +455,7 @@ class Happening:
         getattr(self, f"_{what}")(self._rng.randrange(SLOTS))
 
     def _produce(self, _number: int) -> None:
-        rows = [(self._rng.choice("abcd"), self._rng.choice(ALL_KINDS)) for _ in range(self._rng.randint(1, 8))]
+        rows = [(self._rng.choice("abdf"), self._rng.choice(ALL_KINDS)) for _ in range(self._rng.randint(1, 8))]
         self._rig.produce(rows, self._rng.choice([None, Outcome.COMMITTED, Outcome.ABORTED]))
 
     def _run(self, number: int) -> None:
@@ -441,7 +481,7 @@ class Happening:
         self._rig.chaos.arm(self._rng.randint(0, 12), FencedError("chaos"))
 
     def _die(self, _number: int) -> None:
-        self._rig.chaos.arm(self._rng.randint(0, 12), Crash())
+        self._rig.chaos.arm(self._rng.randint(0, 12), ProcessDied())
 
     def _crash(self, number: int) -> None:
         self._rig.crash(number)

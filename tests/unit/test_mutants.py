@@ -1,20 +1,16 @@
-"""Broken runtimes that the judge of the random scenarios has to catch; if it does not, it proves nothing."""
+"""Broken runtimes that the rig's judge has to catch; `tests.scenarios.statemachine` plants more of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import count
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import Crash
 from rig import Rig, play
 
-from streams.checkpoint import Checkpoint
 from streams.errors import AbortedError
 from streams.owned import Owned
 from streams.record import TopicPartition
-from streams.state.backend import Backend
 from streams.state.overlay import Overlay
 from streams.state.restore import Restorer
 from streams.state.task_state import TaskState
@@ -24,51 +20,6 @@ from streams.worker import Worker
 SEEDS = range(150)
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-def offsets_before_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
-        offsets = dict(self.marks)
-        if offsets:
-            changes = {partition: state.changes() for partition, state in self._states.items()}
-            positions = self._send_changelog(changes)
-            self._producer.commit(offsets, self._group())
-            self._producer.flush()
-            for partition, state in self._states.items():
-                state.committed(changes[partition], positions.get(partition, {}))
-            self.clear()
-        return offsets
-
-    monkeypatch.setattr(Checkpoint, "commit", commit)
-
-
-def state_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
-        offsets = dict(self.marks)
-        if offsets:
-            changes = {partition: state.changes() for partition, state in self._states.items()}
-            positions = self._send_changelog(changes)
-            self._producer.flush()
-            for partition, state in self._states.items():
-                state.committed(changes[partition], positions.get(partition, {}))
-            self._producer.commit(offsets, self._group())
-            self.clear()
-        return offsets
-
-    monkeypatch.setattr(Checkpoint, "commit", commit)
-
-
-def commit_after_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Worker, "on_lost", Worker.on_revoked)
-
-
-def close_without_commit_when_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The outputs stay in the transaction, their offsets do not."""
-
-    def on_revoked(self: Worker, partitions: Any) -> None:
-        self._give_up(partitions, "revoked")
-
-    monkeypatch.setattr(Worker, "on_revoked", on_revoked)
 
 
 def no_rewind_after_abort(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,20 +34,6 @@ def no_rewind_after_abort(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def overlay_kept_after_abort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Overlay, "discard", lambda self: self._dirty.clear())
-
-
-def written_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And every seventh time the process dies between them."""
-    write = Backend.write
-    times = count(1)
-
-    def halves(self: Backend, changes: Mapping[str, Any], positions: Mapping[str, int]) -> None:
-        write(self, {}, positions)
-        if any(changes.values()) and next(times) % 7 == 0:
-            raise Crash
-        write(self, changes, {})
-
-    monkeypatch.setattr(Backend, "write", halves)
 
 
 def marked_before_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +86,8 @@ def ends_are_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS: list[Patch] = [
-    offsets_before_flush,
-    state_before_commit,
-    commit_after_lost,
-    close_without_commit_when_revoked,
     no_rewind_after_abort,
     overlay_kept_after_abort,
-    written_in_two_steps,
     marked_before_the_outputs,
     no_rollback_of_a_refused_record,
     refused_records_block,

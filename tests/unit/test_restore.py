@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from fakes import FakeReader, Log, Outcome, Transaction
 from rig import Appended, Items
 
 from streams import App
@@ -15,6 +14,8 @@ from streams.record import Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
+from streams.testing.memory import Log, MemoryReader, Outcome, Transaction
+from streams.topology import TopicSpec
 
 app = App("restore")
 lists = app.store("lists", str, Items)
@@ -26,8 +27,8 @@ ITEMS, APPENDED = Codec(Items, 1), Codec(Appended, 2)
 class Rig:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.log = Log({"changelog": 1, "names": 1})
-        self.reader = FakeReader(self.log)
+        self.log = Log([TopicSpec("changelog", 1, {}), TopicSpec("names", 1, {})])
+        self.reader = MemoryReader(self.log, 1)
         self.starts: dict[TopicPartition, int] = {}
         self.restorer = Restorer(self.reader, self.bounds)
         self.state = self.opened()
@@ -96,7 +97,7 @@ def test_what_a_transaction_holds_back_is_waited_for(rig: Rig) -> None:
     rig.change("a", 1, 2, transaction=pending)
     rig.restore()
     assert not rig.restorer.is_ready(rig.state)
-    rig.log.end(pending, Outcome.COMMITTED)
+    rig.log.decide(pending, Outcome.COMMITTED)
     rig.restorer.poll()
     rig.restorer.poll()
     assert rig.restorer.is_ready(rig.state)
@@ -107,7 +108,7 @@ def test_rows_of_an_aborted_transaction_are_not_restored_but_passed(rig: Rig) ->
     """INV-3: the end event says so where no record does."""
     aborted = Transaction()
     rig.change("a", 9, transaction=aborted)
-    rig.log.end(aborted, Outcome.ABORTED)
+    rig.log.decide(aborted, Outcome.ABORTED)
     rig.restore()
     assert rig.restorer.is_ready(rig.state)
     assert rig.state.get(lists, "a") is None
@@ -132,7 +133,7 @@ def test_state_beyond_the_end_of_its_topic_is_wiped(rig: Rig) -> None:
         rig.change("a", n)
     rig.restore()
     rig.reopen()
-    rig.log.entries[CHANGELOG].clear()
+    rig.log._partitions[CHANGELOG].entries.clear()
     rig.change("b", 7)
     rig.restore()
     assert rig.state.get(lists, "a") is None
@@ -191,8 +192,8 @@ def test_a_task_that_is_given_up_is_read_no_longer(rig: Rig) -> None:
 
 
 def test_tasks_do_not_disturb_each_other(tmp_path: Path) -> None:
-    log = Log({"changelog": 2})
-    reader = FakeReader(log)
+    log = Log([TopicSpec("changelog", 2, {})])
+    reader = MemoryReader(log, 1)
     restorer = Restorer(reader, log.bounds)
     states = [
         TaskState(

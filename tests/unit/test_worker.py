@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Cursor, Outcome, produce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play
+from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play, produce
 from rig import app as rig_app
 
 from streams import Context
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import AbortedError, FencedError, IncompatibleError
+from streams.kafka.admin import partition_of
 from streams.record import TopicPartition
+from streams.testing.memory import Outcome
 from streams.worker import MOST_ABORTS
 
 ZERO, ONE = TopicPartition("in", 0), TopicPartition("in", 1)
@@ -77,7 +77,7 @@ def test_a_drain_whose_transaction_is_aborted_commits_nothing_afterwards(rig: Ri
     until_stepped(rig)
     rig.chaos.arm(0, AbortedError("chaos"))
     rig.stop(0)
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
     rig.settle()
     assert rig.judge() > 0
 
@@ -91,7 +91,7 @@ def test_nothing_is_committed_between_a_failed_commit_and_its_rewind(rig: Rig) -
     rig.chaos.arm(0, AbortedError("chaos"))
     first.worker.on_revoked([ZERO])
     first.worker.on_revoked([ONE])
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
 
 
 def test_nothing_is_committed_between_a_loss_and_its_rewind(rig: Rig) -> None:
@@ -102,7 +102,7 @@ def test_nothing_is_committed_between_a_loss_and_its_rewind(rig: Rig) -> None:
     until_stepped(rig)
     first.worker.on_lost([ZERO])
     first.worker.on_revoked([ONE])
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
     assert rig.log.committed("out") == []
 
 
@@ -135,7 +135,7 @@ def test_the_last_record_of_a_partition_survives_the_wait_for_its_schema(tmp_pat
     rig.spread()
     rig.run(0, 5)
     assert lookup.asked == {1}
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
     codec.learn(1, schema_of(Item).text)
     lookup.asked.clear()
     rig.settle()
@@ -169,9 +169,9 @@ def test_a_dead_letter_that_the_broker_refuses_too_ends_the_worker_with_a_clear_
     with pytest.raises(IncompatibleError, match="dead letter") as raised:
         turn(slot)
     assert "max.message.bytes" in str(raised.value)
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
     slot.shut(failed=True)
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
 
 
 def test_aborts_in_a_row_without_progress_end_the_worker(rig: Rig) -> None:
@@ -241,7 +241,7 @@ def test_a_processor_that_feeds_itself_commits_no_ends(tmp_path: Path) -> None:
     rig.spread()
     rig.produce([("a", "ok")], Outcome.COMMITTED)
     rig.run(0, 40)
-    assert list(rig.log.offsets.values()) == [1]
+    assert list(rig.offsets.values()) == [1]
 
 
 def test_a_record_is_not_dealt_with_again_after_a_rebalance_that_gives_it_back(rig: Rig) -> None:
@@ -268,7 +268,7 @@ def test_an_error_of_the_listener_ends_the_worker_and_nothing_is_committed_any_m
     rig.group.assign([ONE], rig.slots[0].consumer)
     rig.run(0)
     assert rig.deaths == {"FencedError": 1}
-    assert rig.log.offsets == {}
+    assert rig.offsets == {}
     rig.settle()
     assert rig.judge() > 0
 
@@ -277,8 +277,8 @@ def test_a_handler_that_takes_longer_than_a_transaction_lives_is_got_past(tmp_pa
     """With outputs of another partition waiting in it a transaction expires; after a restart it must not again."""
     processor = rig_app.processors["append"]
     rig = Rig(tmp_path)
-    slow = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 1)
-    quick = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 0)
+    slow = next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == 1)
+    quick = next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == 0)
 
     def sleepy(item: Item, ctx: Context) -> Any:
         rig.now += 15.0 if item.key == slow else 0.0
@@ -299,7 +299,7 @@ def test_a_drain_commits_what_is_done(rig: Rig) -> None:
     rig.produce([("a", "ok")])
     until_stepped(rig)
     slot.worker.drain()
-    assert sum(rig.log.offsets.values()) == 1
+    assert sum(rig.offsets.values()) == 1
 
 
 def test_an_aborted_drain_leaves_no_transaction_open(rig: Rig) -> None:
@@ -319,8 +319,8 @@ def test_a_partition_waits_for_its_schema_alone_and_nothing_more_of_it_is_delive
     rig = Rig(tmp_path, codecs={**CODECS, "in": codec}, lookup=lookup)
     slot = rig.start(0)
     rig.spread()
-    waiting = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 0)
-    other = next(key for key in "abcdefgh" if zlib.crc32(key.encode()) % 2 == 1)
+    waiting = next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == 0)
+    other = next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == 1)
     frame = codec.encode([Item(key=waiting, n=7)])[0]
     produce(rig.log, [("in", waiting.encode(), b"\x00\x00\x00\x00\x63" + frame[5:])])
     rig.run(0, 3)
@@ -330,7 +330,7 @@ def test_a_partition_waits_for_its_schema_alone_and_nothing_more_of_it_is_delive
     assert lookup.polls > 0
     assert slot.consumer.cursors[ZERO].paused
     assert not slot.consumer.cursors[ONE].paused
-    assert rig.log.offsets == {ONE: 1}
+    assert rig.offsets == {ONE: 1}
     codec.refuse(0x63, "there is none")
     lookup.asked.clear()
     rig.settle()
@@ -351,9 +351,9 @@ def test_records_of_partitions_that_are_not_owned_are_dropped(rig: Rig) -> None:
     rig.group.assign([ZERO], slot.consumer)
     rig.run(0)
     rig.produce([(key, "ok") for key in "abcdefgh"])
-    slot.consumer.cursors[ONE] = Cursor(rig.log, ONE, None)
+    slot.consumer.assign({ONE: None})
     rig.run(0, 60)
-    assert set(rig.log.offsets) == {ZERO}
+    assert set(rig.offsets) == {ZERO}
     del slot.consumer.cursors[ONE]
     rig.settle()
     assert rig.judge() > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
@@ -94,6 +94,15 @@ def committed_after_lost() -> AbstractContextManager[Any]:
     return patch.object(Worker, "on_lost", Worker.on_revoked)
 
 
+def revoked_without_a_commit() -> AbstractContextManager[Any]:
+    """Give partitions up with their outputs in the open transaction, and their offsets not."""
+
+    def on_revoked(self: Worker, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(partitions, "revoked")
+
+    return patch.object(Worker, "on_revoked", on_revoked)
+
+
 def store_written_in_two_steps() -> AbstractContextManager[Any]:
     """Write positions first and rows after them."""
     write = Backend.write
@@ -115,5 +124,6 @@ MUTANTS: tuple[Mutant, ...] = (
     no_group_metadata,
     restored_to_the_last_stable_offset,
     committed_after_lost,
+    revoked_without_a_commit,
     store_written_in_two_steps,
 )
