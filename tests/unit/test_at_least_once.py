@@ -22,7 +22,7 @@ from streams.record import RawRecord, Record, TopicPartition
 from streams.settings import load_settings
 from streams.state.backend import Backend
 from streams.state.task_state import SOURCE, TaskState
-from streams.testing import Abort, Crash, DuplicateDelivery, Eviction, Failpoint, Fault, Rebalance, UnknownOutcome
+from streams.testing import Abort, Crash, DuplicateDelivery, Eviction, Fault, Rebalance, UnknownOutcome
 
 app = App("plain")
 inputs = app.topic("plain.in", Item, key="key", partitions=2)
