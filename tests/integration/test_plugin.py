@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from streams.testing.plugin import Kafka, KafkaTopic, SchemaRegistry
 
 pytestmark = pytest.mark.integration
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 CACHE = cache_folder()  # before pytester gives the runs another home
 PATIENCE = 90.0  # seconds, for a start on a busy machine
 GONE_WITHIN = 20.0
@@ -292,3 +294,11 @@ def test_a_killed_session_leaves_no_server(pytester: pytest.Pytester) -> None:
         at = told(pytester.path)
         run.kill()
     await_silence(at)
+
+
+def test_the_tests_of_the_guide_run_here_too(kafka: Kafka, pytester: pytest.Pytester) -> None:
+    [section] = re.findall(r"^## Testing$(.*?)^## ", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    snippets = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    pytester.makepyfile(**{f"test_{number}": snippet for number, snippet in enumerate(snippets)})
+    at = f"--kafka={kafka.bootstrap_servers}", f"--schema-registry-url={kafka.schema_registry_url}"
+    pytester.runpytest_subprocess(*at).assert_outcomes(passed=len(snippets))

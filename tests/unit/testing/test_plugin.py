@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,9 @@ MARKED = """
         print("runs on", kafka_backend)
 """
 FOREIGN = {"streams", "confluent_kafka", "docker", "testcontainers", "pydantic"}
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
 
 
 @pytest.fixture(autouse=True)
@@ -224,3 +229,10 @@ def test_a_start_that_failed_is_not_tried_again(pytester: pytest.Pytester, monke
     result.assert_outcomes(skipped=5)
     result.stdout.fnmatch_lines(["*Kafka does not start; its last words; make room"])
     assert tried == [1]
+
+
+def test_the_tests_of_the_guide_run(pytester: pytest.Pytester) -> None:
+    [section] = re.findall(r"^## Testing$(.*?)^## ", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    snippets = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    pytester.makepyfile(**{f"test_{number}": snippet for number, snippet in enumerate(snippets)})
+    pytester.runpytest("--kafka=memory").assert_outcomes(passed=1, skipped=len(snippets) - 1)
