@@ -59,11 +59,13 @@ def produce(
     """
     _check_options(key, {"--subject": subject, "--schema-id": schema_id, "--app": app})
     settings = settings_from(bootstrap_servers, schema_registry_url, properties)
-    known_topic(Admin(settings), topic)
+    admin = Admin(settings)
+    known_topic(admin, topic)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
     contract = _declared(registry, topic, app) if app else _registered(registry, topic, key, subject, schema_id)
     lines = Lines(topic, contract, envelope=envelope)
-    producer = IdempotentProducer(config.producer(settings, "streams-topic-produce"), _FLUSH_WITHIN)
+    limit = int(admin.topic_config([topic])[topic]["max.message.bytes"])  # or a whole batch would be refused
+    producer = IdempotentProducer(config.producer(settings, "streams-topic-produce", limit), _FLUSH_WITHIN)
     with _opened(file) as source:
         bad = _send(producer, lines, source, skip_bad=skip_bad)
     if bad:
