@@ -21,6 +21,7 @@ from streams.avro.registry import UnknownIdError
 from streams.cli.as_test import MOST_RECORDS, Plan, plan, write_test
 from streams.cli.literals import literal
 from streams.errors import HandlerError, UsageError
+from streams.load import load_app
 from streams.policy import FailurePolicy, refuse
 from streams.record import RawRecord, Record
 
@@ -216,3 +217,11 @@ def test_records_that_make_no_test_are_told_and_nothing_is_written(
 def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         write_test(planned(folder / "nowhere" / "test_new.py"), [order(1)], Schemas())  # type: ignore[arg-type]
+
+
+def test_ids_of_a_real_registry_never_mean_another_schema_in_memory() -> None:
+    with load_app("as_test_shop:app").test() as driver:
+        for schema_id in range(1, 100):
+            driver.learn_schema(schema_id, '"string"')
+        with pytest.raises(UsageError, match="stands for another schema already"):
+            driver.learn_schema(5, '"long"')

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.avro.schema import Schema
+from streams.avro.to_json import frame_to_json
 from streams.cli import produce
 from streams.cli.envelope import Describer
 from streams.cli.lines import Contract, Lines
@@ -105,6 +106,13 @@ def test_a_bad_value_is_refused_with_its_reason(line: bytes, told: str) -> None:
     with pytest.raises(EncodeError) as refused:
         lines().record(line)
     assert told in str(refused.value)
+
+
+def test_a_number_keeps_its_digits_where_a_float_would_not() -> None:
+    price = {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 2}
+    schema = Schema(json.dumps({"type": "record", "name": "Sale", "fields": [{"name": "price", "type": price}]}))
+    record = Lines("sales", Contract(schema, 5, None), envelope=False).record(b'{"price": 123456789012345678.90}')
+    assert frame_to_json(schema.text, record.value or b"") == {"price": "123456789012345678.90"}
 
 
 @pytest.mark.parametrize(
