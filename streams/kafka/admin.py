@@ -32,6 +32,11 @@ _STALE_LEADER = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 }
+_NO_COORDINATOR = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 _LEADER_WAIT = 0.1  # seconds
 
 
@@ -141,6 +146,7 @@ class Admin:
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""
+        self._await_coordinator(group)
         asked = [ConsumerGroupTopicPartitions(group)]
         answer = self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group]
         partitions = self._result(answer, f"asking for the offsets of group {group}").topic_partitions
@@ -191,6 +197,27 @@ class Admin:
             else:
                 return {tp: info.offset for tp, info in found.items()}
         return {}
+
+    def _await_coordinator(self, group: str) -> None:
+        """Wait until a broker answers for the group, as none does for a moment after a start.
+
+        Asked for offsets then, librdkafka ends the process (its issue 5040, open in 2.16): it passes NOT_COORDINATOR on
+        to the consumer group of the client, and an admin client has none.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._admin.describe_consumer_groups([group], request_timeout=self._timeout)[group].result()
+            except KafkaException as raised:
+                code = error_of(raised).code()
+                if code == KafkaError.GROUP_ID_NOT_FOUND:
+                    return
+                if code not in _NO_COORDINATOR or time.monotonic() > deadline:
+                    doing = f"asking for the coordinator of group {group}"
+                    raise translate(error_of(raised), doing, self._servers) from raised
+                time.sleep(_LEADER_WAIT)
+            else:
+                return
 
     def _metadata(self, doing: str) -> Any:
         try:
