@@ -23,7 +23,8 @@ V = TypeVar("V")
 
 Handler = Callable[[Any, Context], Any]
 
-DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
+# Retention goes by the records' own times, which a dead letter keeps: one of an old record would be gone in minutes.
+FOR_EVER = "-1"
 HEADER_ALLOWANCE = 64 << 10  # a dead letter is its record plus the reason
 DEFAULT_MAX_MESSAGE_BYTES = 1 << 20  # the broker's own default, rounded up
 
@@ -108,7 +109,7 @@ class Processor:
     def _dead_letter_spec(self) -> TopicSpec:
         limit = int(self.source.config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
         config = {
-            "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+            "retention.ms": FOR_EVER,
             "max.message.bytes": str(limit + HEADER_ALLOWANCE),
         }
         return TopicSpec(self.dead_letter_topic, self.source.partitions, config)

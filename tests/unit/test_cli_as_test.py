@@ -149,9 +149,20 @@ def test_the_file_is_formatted_linted_and_the_same_every_time(folder: Path) -> N
     file = written(folder, [refused(order(13)), refused(long)], "ship")
     first = file.read_text()
     for width in ("88", "120"):
-        formatted = ["ruff", "format", "--isolated", "--check", "--line-length", width, str(file)]
+        formatted = [sys.executable, "-m", "ruff", "format", "--isolated", "--check", "--line-length", width, str(file)]
         assert subprocess.run(formatted, capture_output=True, check=False).returncode == 0, width
-    linted = ["ruff", "check", "--isolated", "--select", "E4,E7,E9,F,I,B,PT,UP", "--config", "src=['.']", str(file)]
+    linted = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "E4,E7,E9,F,I,B,PT,UP",
+        "--config",
+        "src=['.']",
+        str(file),
+    ]
     assert subprocess.run(linted, capture_output=True, check=False).returncode == 0
     file.unlink()
     assert written(folder, [refused(order(13)), refused(long)], "ship").read_text() == first
