@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -31,11 +31,6 @@ _STALE_LEADER = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
-}
-_NO_COORDINATOR = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 _LEADER_WAIT = 0.1  # seconds
 
@@ -77,6 +72,7 @@ class Admin:
         self._timeout = timeout
         self._settings = settings
         self._admin = made(AdminClient, config)
+        self._members: dict[str, Consumer] = {}
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its number of partitions."""
@@ -146,11 +142,9 @@ class Admin:
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""
-        self._await_coordinator(group)
-        asked = [ConsumerGroupTopicPartitions(group)]
-        answer = self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group]
-        partitions = self._result(answer, f"asking for the offsets of group {group}").topic_partitions
-        return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in partitions if tp.offset >= 0}
+        topics = self._metadata(f"asking for the topics of group {group}").topics
+        partitions = [Assigned(name, number) for name, topic in topics.items() for number in topic.partitions]
+        return self._asked_as_member(group, partitions) if partitions else {}
 
     def lag(self, group: str, topic: str | None = None) -> dict[TopicPartition, int]:
         """Return how many records each committed partition is behind; 0 behind a transaction marker."""
@@ -173,6 +167,7 @@ class Admin:
         """
         if name not in self.groups():
             raise UsageError(f"there is no group {name}", fix="`streams group list` shows what there is")
+        self.committed(name)  # with a coordinator; see below what asking without one does
         answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
         described = self._result(answer, f"describing group {name}")
         return Group(name, described.state.name, [_member(member) for member in described.members])
@@ -198,26 +193,23 @@ class Admin:
                 return {tp: info.offset for tp, info in found.items()}
         return {}
 
-    def _await_coordinator(self, group: str) -> None:
-        """Wait until a broker answers for the group, as none does for a moment after a start.
+    def _asked_as_member(self, group: str, partitions: list[Assigned]) -> dict[TopicPartition, int]:
+        """Ask for committed offsets with a consumer that never joins.
 
-        Asked for offsets then, librdkafka ends the process (its issue 5040, open in 2.16): it passes NOT_COORDINATOR on
-        to the consumer group of the client, and an admin client has none.
+        Asked by an admin client while no broker is the group's coordinator, as for a moment after a start, librdkafka
+        ends the process: its issue 5040, and an assertion for requests that then time out (both seen with 2.16).
         """
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._admin.describe_consumer_groups([group], request_timeout=self._timeout)[group].result()
-            except KafkaException as raised:
-                code = error_of(raised).code()
-                if code == KafkaError.GROUP_ID_NOT_FOUND:
-                    return
-                if code not in _NO_COORDINATOR or time.monotonic() > deadline:
-                    doing = f"asking for the coordinator of group {group}"
-                    raise translate(error_of(raised), doing, self._servers) from raised
-                time.sleep(_LEADER_WAIT)
-            else:
-                return
+        doing = f"asking for the offsets of group {group}"
+        if group not in self._members:
+            client = {**common(self._settings, f"{group}-admin", "C"), "group.id": group, "enable.auto.commit": False}
+            self._members[group] = made(Consumer, {**client, "isolation.level": "read_uncommitted"})
+        try:
+            answered = self._members[group].committed(partitions, self._timeout)
+        except KafkaException as raised:
+            raise translate(error_of(raised), doing, self._servers) from raised
+        for failed in (tp.error for tp in answered if tp.error is not None):
+            raise translate(failed, doing, self._servers)
+        return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in answered if tp.offset >= 0}
 
     def _metadata(self, doing: str) -> Any:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.errors import StreamsError
+from streams.errors import StreamsError, UnreachableError
 from streams.kafka import admin as module
 from streams.kafka.admin import Admin
 from streams.record import TopicPartition as Partition
@@ -30,17 +30,7 @@ class Broker:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.asked: list[str] = []
-        self.coordinator: list[Any] = [SimpleNamespace()]
         self.offsets: list[Any] = [SimpleNamespace(offset=7)]
-
-    def describe_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Future[Any]]:
-        self.asked.append("group")
-        return {groups[0]: answer(self._next(self.coordinator))}
-
-    def list_consumer_group_offsets(self, asked: list[Any], **_: Any) -> dict[str, Future[Any]]:
-        self.asked.append("committed")
-        committed = SimpleNamespace(topic_partitions=[TopicPartition("posts", 0, 5), TopicPartition("posts", 1, -1001)])
-        return {asked[0].group_id: answer(committed)}
 
     def list_offsets(self, asked: dict[Any, Any], **_: Any) -> dict[Any, Future[Any]]:
         self.asked.append("offsets")
@@ -49,10 +39,27 @@ class Broker:
 
     def list_topics(self, **_: Any) -> Any:
         self.asked.append("topics")
-        return SimpleNamespace(topics={"posts": None})
+        return SimpleNamespace(topics={"posts": SimpleNamespace(partitions={0: None, 1: None}, error=None)})
 
     def _next(self, answers: list[Any]) -> Any:
         return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+class Member:
+    """Stands for a consumer, which answers for offsets with what it is given: offsets or an error."""
+
+    made: list[dict[str, Any]]
+    answer: Any
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        Member.made.append(config)
+
+    def committed(self, partitions: list[TopicPartition], _timeout: float) -> list[TopicPartition]:
+        if isinstance(Member.answer, KafkaException):
+            raise Member.answer
+        for partition, offset in zip(partitions, Member.answer, strict=True):
+            partition.offset = offset
+        return partitions
 
 
 @pytest.fixture
@@ -60,6 +67,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     made = Broker()
     monkeypatch.setattr(module, "AdminClient", lambda *_, **__: made)
     monkeypatch.setattr(module, "_LEADER_WAIT", 0.0)
+    monkeypatch.setattr(module, "Consumer", Member)
+    Member.made, Member.answer = [], [5, -1001]
     return made
 
 
@@ -69,25 +78,25 @@ def admin(broker: Broker) -> Admin:
     return Admin(Settings(bootstrap_servers="b:1"), timeout=0.2)
 
 
-@pytest.mark.parametrize("absent", sorted(module._NO_COORDINATOR))
-def test_offsets_are_asked_for_only_once_a_coordinator_answers(broker: Broker, admin: Admin, absent: int) -> None:
-    broker.coordinator = [absent, absent, SimpleNamespace()]
-    assert admin.committed("app.copy") == {Partition("posts", 0): 5}
-    assert broker.asked == ["group"] * 3 + ["committed"]
+def test_offsets_are_asked_for_by_a_member_that_never_joins(broker: Broker, admin: Admin) -> None:
+    """An admin client that asks while there is no coordinator takes the process down (librdkafka 5040)."""
+    for _ in range(2):
+        assert admin.committed("app.copy") == {Partition("posts", 0): 5}
+    assert broker.asked == ["topics"] * 2
+    [config] = Member.made
+    assert config["group.id"] == "app.copy"
+    assert config["isolation.level"] == "read_uncommitted", "it would wait for open transactions"
+    assert config["enable.auto.commit"] is False
 
 
-def test_a_group_that_is_unknown_has_no_offsets_to_wait_for(broker: Broker, admin: Admin) -> None:
-    broker.coordinator = [KafkaError.GROUP_ID_NOT_FOUND]
-    admin.committed("app.copy")
-    assert broker.asked == ["group", "committed"]
-
-
-@pytest.mark.parametrize("code", [KafkaError.NOT_COORDINATOR, KafkaError.GROUP_AUTHORIZATION_FAILED])
-def test_without_a_coordinator_offsets_are_never_asked_for(broker: Broker, admin: Admin, code: int) -> None:
-    broker.coordinator = [code]
-    with pytest.raises(StreamsError, match=r"coordinator of group app\.copy"):
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize(
+    ("code", "error"), [(KafkaError._TIMED_OUT, UnreachableError), (KafkaError.NOT_COORDINATOR, StreamsError)]
+)
+def test_offsets_that_are_not_to_be_had_are_told(admin: Admin, code: int, error: type[StreamsError]) -> None:
+    Member.answer = KafkaException(KafkaError(code))
+    with pytest.raises(error, match=r"asking for the offsets of group app\.copy"):
         admin.committed("app.copy")
-    assert "committed" not in broker.asked
 
 
 @pytest.mark.parametrize("code", sorted(module._STALE_LEADER))
