@@ -44,25 +44,27 @@ class Audit:
         return _fold(record for tp in self._cluster.log.partitions(topic) for record in self._cluster.log.read(tp, 0))
 
     def _judge(self, judgement: Judgement, processor: str | None) -> Verdict:
-        verdicts = [
-            judgement(runtime.processor.name, self._expected(runtime), self._found(runtime))
-            for runtime in self._chosen(processor)
-        ]
+        verdicts = []
+        for runtime in self._chosen(processor):
+            found = self._found(runtime)
+            verdicts.append(judgement(runtime.processor.name, self._expected(runtime, found), found))
         return Verdict(sum(v.compared for v in verdicts), [line for verdict in verdicts for line in verdict.wrong])
 
     def _chosen(self, processor: str | None) -> list[Runtime]:
         return list(self._runtimes.values()) if processor is None else [self._runtimes[processor]]
 
-    def _expected(self, runtime: Runtime) -> Expected:
+    def _expected(self, runtime: Runtime, found: Found) -> Expected:
         log, registry = self._cluster.log, self._cluster.registry
         offsets = log.offsets.get(runtime.processor.group, {})
         dealt_with = [
             [record for record in log.read(tp, 0) if record.offset < offsets.get(tp, 0)]
             for tp in log.partitions(runtime.processor.source.name)
         ]
-        return Replay(
-            runtime.declared, self._codecs[runtime.processor.name], registry.known, log.takes, runtime.tables
-        ).run(dealt_with)
+        codecs = self._codecs[runtime.processor.name]
+        replay = Replay(runtime.declared, codecs, registry.known, log.takes, runtime.tables)
+        return replay.run(
+            dealt_with, {(r.topic, r.key, r.value) for records in found.records.values() for r in records}
+        )
 
     def _found(self, runtime: Runtime) -> Found:
         processor, log = runtime.processor, self._cluster.log

@@ -6,7 +6,7 @@ tell for handlers that do the same again when they get the same record, state an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +20,10 @@ from streams.topic import Store, Table
 from streams.topology import Processor
 
 Reads = dict[tuple[Any, Any], Any]
-"""The rows that a handler saw for one record, by table and key."""
+"""Values by table or store, and key."""
+
+Written = tuple[str, bytes | None, bytes | None]
+"""Topic, key and value of a record."""
 
 
 class Output(NamedTuple):
@@ -42,24 +45,27 @@ class Expected:
 
 
 class TableReads:
-    """Wraps a handler so that the rows it sees are noted; a record that is handled again is noted anew."""
+    """Wraps a handler so that the rows are noted that it sees each time it handles a record.
+
+    Of several attempts at a record one was committed, not always the last: an owner that was replaced may try too.
+    """
 
     def __init__(self) -> None:
-        self.seen: dict[TopicPartition, dict[int, Reads]] = {}
+        self.seen: dict[tuple[TopicPartition, int], list[Reads]] = {}
 
     def noting(self, handler: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
         """Return the handler with the noting around it."""
 
         def noted(event: Any, ctx: Context) -> Any:
             reads: Reads = {}
-            self.seen.setdefault(ctx.record.origin, {})[ctx.record.offset] = reads
+            self.seen.setdefault((ctx.record.origin, ctx.record.offset), []).append(reads)
             return handler(event, _Noting(ctx, reads))
 
         return noted
 
-    def of(self, record: RawRecord) -> Reads:
-        """Return what was seen for a record."""
-        return self.seen.get(record.origin, {}).get(record.offset, {})
+    def of(self, record: RawRecord) -> list[Reads]:
+        """Return what was seen in each attempt at a record, the newest first."""
+        return self.seen.get((record.origin, record.offset), [{}])[::-1]
 
 
 class _Noting(Context):
@@ -102,6 +108,14 @@ class _Replayed(Context):
         self.changed[store, key] = value
 
 
+class _Attempt(NamedTuple):
+    """What one run of the handler over a record leaves: records, rows, and the same rows as values."""
+
+    outputs: list[RawRecord]
+    changes: list[RawRecord]
+    changed: Reads
+
+
 class Replay:
     """Runs one processor over its committed records."""
 
@@ -120,8 +134,11 @@ class Replay:
         self._takes = takes
         self._tables = tables
 
-    def run(self, partitions: Iterable[Iterable[RawRecord]]) -> Expected:
-        """Return what the records of each partition, in their order, come to."""
+    def run(self, partitions: Iterable[Iterable[RawRecord]], found: Collection[Written]) -> Expected:
+        """Return what the records of each partition, in their order, come to.
+
+        Where attempts at a record saw different rows, the one counts whose outputs were `found`.
+        """
         expected = Expected(
             outputs={topic.name: [] for topic in self._processor.outputs.values()},
             rows={self._processor.changelog(store): {} for store in self._processor.stores},
@@ -132,25 +149,27 @@ class Replay:
             rows: Reads = {}
             for record in records:
                 expected.records += 1
-                self._record(record, rows, expected)
+                attempts = (self._attempt(record, rows, reads) for reads in self._tables.of(record))
+                self._add(record, _committed(attempts, found), rows, expected)
         return expected
 
-    def _record(self, record: RawRecord, rows: Reads, expected: Expected) -> None:
-        ctx = _Replayed(record, rows, self._tables.of(record))
+    def _attempt(self, record: RawRecord, rows: Reads, reads: Reads) -> _Attempt:
+        ctx = _Replayed(record, rows, reads)
         try:
             outputs = self._handle(record, ctx)
             changes = [self._row(store, key, value) for (store, key), value in ctx.changed.items()]
             if not all(map(self._takes, [*outputs, *changes])):
                 raise EncodeError("too large")  # noqa: TRY301 - one way out for whatever refuses the record
         except (Exception, SystemExit):  # noqa: BLE001 - user code may raise anything
-            if self._processor.on_failure is FailurePolicy.DEAD_LETTER:
-                letters = expected.outputs[self._processor.dead_letter_topic]
-                letters.append(Output(record.key, record.value, record.partition, record.offset))
-            return
-        rows.update(ctx.changed)
-        for output in outputs:
+            dead = self._processor.on_failure is FailurePolicy.DEAD_LETTER
+            return _Attempt([record._replace(topic=self._processor.dead_letter_topic)] if dead else [], [], {})
+        return _Attempt(outputs, changes, ctx.changed)
+
+    def _add(self, record: RawRecord, attempt: _Attempt, rows: Reads, expected: Expected) -> None:
+        rows.update(attempt.changed)
+        for output in attempt.outputs:
             expected.outputs[output.topic].append(Output(output.key, output.value, record.partition, record.offset))
-        for change in changes:
+        for change in attempt.changes:
             table = expected.rows[change.topic]
             if change.value is None:
                 table.pop(change.key or b"", None)
@@ -188,3 +207,14 @@ class Replay:
         topic = self._processor.changelog(store)
         frame = None if value is None else self._codecs[topic].encode([value])[0]
         return Record(topic, store.key_codec.encode(key), frame, 0)
+
+
+def _committed(attempts: Iterator[_Attempt], found: Collection[Written]) -> _Attempt:
+    """Return the attempt whose outputs were found, else the newest."""
+    newest = attempt = next(attempts)
+    while not all((output.topic, output.key, output.value) in found for output in attempt.outputs):
+        following = next(attempts, None)
+        if following is None:
+            return newest
+        attempt = following
+    return attempt
