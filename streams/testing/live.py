@@ -32,6 +32,7 @@ K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 
 PATIENCE = 60.0  # seconds
+MOST_PATIENCES = 10  # in all: what feeds itself may move for ever
 POLL = 0.05
 CREATED_WITHIN = 10.0
 QUICK: Mapping[str, str] = {"session_timeout": "6s", "transaction_timeout": "4s"}  # the least that brokers allow
@@ -87,7 +88,7 @@ class LiveDriver:
     ) -> None:
         """Deploy `app` in `namespace`; run `workers` of each processor, or of the named ones.
 
-        `patience` bounds `settle` in seconds.
+        `patience` is how long `settle` waits for anything to move, in seconds.
 
         Raises:
             UsageError: a topic exists already.
@@ -155,9 +156,11 @@ class LiveDriver:
         """Return once every processor has committed all that its input holds, through every chain of them.
 
         Raises:
-            StreamsError: that takes longer than the driver's patience, or a worker ended.
+            StreamsError: nothing moved for as long as the driver's patience, or it took ten times as long in all; or a
+                worker ended.
         """
-        deadline = time.monotonic() + self._patience
+        last = time.monotonic() + MOST_PATIENCES * self._patience
+        deadline, done = time.monotonic() + self._patience, -1
         before: Mapping[Processor, Mapping[TopicPartition, Stand]] | None = None
         while True:
             self._threads.check()
@@ -168,6 +171,9 @@ class LiveDriver:
                 return
             if behind:
                 self._threads.start()
+            moved = sum(stand.committed for at in stands.values() for stand in at.values())
+            if moved != done:
+                deadline, done = min(last, time.monotonic() + self._patience), moved
             if time.monotonic() > deadline:
                 raise self._unsettled(behind)
             before = None if behind else stands
@@ -316,7 +322,7 @@ class LiveDriver:
             for tp, count in at.items()
         ]
         return StreamsError(
-            f"not settled after {self._patience:g} s:\n" + ("\n".join(told) or "  - records keep coming"),
+            f"not settled with a patience of {self._patience:g} s:\n" + ("\n".join(told) or "  - records keep coming"),
             fix="the workers' log says what they wait for; a driver with more patience waits longer",
         )
 

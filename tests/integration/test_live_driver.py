@@ -178,7 +178,9 @@ def test_what_is_behind_is_told_by_processor_and_partition(settings: Settings) -
     app, items = single(wait)
     with LiveDriver(app, settings, namespace="waits", patience=2) as driver:
         driver.send(items, item("a", 1), item("a", 2))
-        with pytest.raises(StreamsError, match=r"not settled after 2 s:\n  - wait: waits.single.items\[0\] 2 behind"):
+        with pytest.raises(
+            StreamsError, match=r"not settled with a patience of 2 s:\n  - wait: waits.single.items\[0\] 2 behind"
+        ):
             driver.settle()
         assert driver.lag == {"wait": 2}
         done.set()
