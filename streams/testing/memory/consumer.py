@@ -16,6 +16,7 @@ class Cursor:
 
     def __init__(self, log: Log, partition: TopicPartition, position: int | None) -> None:
         self._log = log
+        self._held = log.held(partition)
         self.partition = partition
         self.paused = False
         self.seek(position)
@@ -27,16 +28,18 @@ class Cursor:
 
     def news(self) -> bool:
         """Tell whether there is something to read or an end to be told of."""
-        return not self.paused and self._log.stable_end(self.partition) != self._end_told
+        held = self._held
+        end = held.stable_end() if held.undecided else len(held.entries)
+        return end != self._end_told and not self.paused
 
     def take(self, most: int) -> tuple[list[RawRecord], int | None]:
         """Return the next records, and the end offset if this reader just reached it."""
         if not self.news():
             return [], None
-        records = self._log.read(self.partition, self.position, most)
+        end = self._held.stable_end()
+        records = self._log.read(self.partition, self.position, most) if self.position < end else []
         if records:
             self.position = records[-1].offset + 1
-        end = self._log.stable_end(self.partition)
         if len(records) == most or end < self.position:
             return records, None
         self.position, self._end_told = max(self.position, end), end

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from streams.errors import UsageError
 from streams.kafka.admin import partition_of
-from streams.record import UNSET, RawRecord, TopicPartition
+from streams.record import UNSET, RawRecord, Record, TopicPartition
 from streams.state.restore import Bounds
 from streams.topology import DEFAULT_MAX_MESSAGE_BYTES, TopicSpec
 
@@ -58,7 +58,7 @@ class Writer(Protocol):
         """Be fenced if the open transaction is too old."""
 
 
-class _Partition:
+class Held:
     """The entries of one partition, and the transactions that hold up its readers."""
 
     def __init__(self) -> None:
@@ -66,6 +66,7 @@ class _Partition:
         self.undecided: dict[Transaction, int] = {}  # with the first offset of each
 
     def stable_end(self) -> int:
+        """Return the last stable offset: readers of committed records get no further."""
         return min(self.undecided.values()) if self.undecided else len(self.entries)
 
 
@@ -89,8 +90,8 @@ class Log:
         self._random = random or Random(0)  # noqa: S311 - has to be repeatable, not secret
         self._late_markers = late_markers
         self._unmarked: list[Transaction] = []
-        self._partitions: dict[TopicPartition, _Partition] = {
-            TopicPartition(spec.name, number): _Partition()
+        self._partitions: dict[TopicPartition, Held] = {
+            TopicPartition(spec.name, number): Held()
             for spec in self.topics.values()
             for number in range(spec.partitions)
         }
@@ -123,7 +124,8 @@ class Log:
         source = TopicPartition(record.topic, number)
         partition = self._partitions[source]
         offset = len(partition.entries)
-        partition.entries.append(Entry(record._replace(partition=number, offset=offset), transaction, writer))
+        placed = Record(record.topic, record.key, record.value, record.timestamp_ms, number, offset, record.headers)
+        partition.entries.append(Entry(placed, transaction, writer))
         self.changes += 1
         if transaction is not None:
             transaction.touched[source] = None
@@ -175,6 +177,10 @@ class Log:
                 producer.fence()
         committed = self.offsets.get(group, {})
         return {partition: committed.get(partition) for partition in partitions}
+
+    def held(self, partition: TopicPartition) -> Held:
+        """Return what a partition holds, for a reader that looks often."""
+        return self._partitions[partition]
 
     def high_watermark(self, partition: TopicPartition) -> int:
         """Return the offset that the next record gets."""
