@@ -16,6 +16,8 @@ from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+from pydantic import ValidationError
+
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of, versions_of
 from streams.duration import duration
@@ -23,7 +25,7 @@ from streams.errors import UnknownSchemaError, UsageError
 from streams.failpoints import Failpoint
 from streams.keys import Key
 from streams.policy import FailurePolicy
-from streams.record import UNSET, Headers, Record
+from streams.record import UNSET, Headers, RawRecord, Record
 from streams.settings import Settings
 from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
@@ -45,6 +47,7 @@ class Declarations(Protocol):
     """What the driver needs of an app."""
 
     name: str
+    namespace: str
     settings: dict[str, Any]
     processors: dict[str, Processor]
 
@@ -79,14 +82,15 @@ class MemoryDriver:
         come up to so many turns after their decision; `restore_records` is how much a restore reads in one turn.
 
         Raises:
-            UsageError: the app has no processor, or none of such a name.
+            UsageError: the app has no processor, or none of such a name; an option or a setting cannot be used.
         """
-        run = {one.name: one for one in app.select(processors)}
+        _check_options(workers=(workers, 1), late_markers=(late_markers, 0), restore_records=(restore_records, 1))
+        run = {one.name: one for one in app.select([processors] if isinstance(processors, str) else processors)}
+        chosen = _settings({**app.settings, **(settings or {})})
         self.seed = seed
         self.clock = VirtualClock(start)
         self._app = app
         self._random = Random(seed)  # noqa: S311 - has to be repeatable, not secret
-        chosen = Settings(**{**app.settings, **(settings or {})})
         log = Log(app.topics(), seconds=self.clock.seconds, random=self._random, late_markers=late_markers)
         registry = MemoryRegistry(self.clock.seconds)
         for subject, model in app.contracts():
@@ -96,7 +100,9 @@ class MemoryDriver:
         self.cluster = Cluster(log, registry, self.clock, chosen, self._folder, restore_records)
         self._simulation = Simulation(self.cluster, run, workers, self._random)
         self._audit = Audit(self.cluster, self._simulation.runtimes)
+        self._named: dict[Topic[Any], Topic[Any]] = {}
         self._codecs: dict[Topic[Any], Codec[Any]] = {}
+        self._closed = False
 
     def __enter__(self) -> Self:
         """Be used as a block, at whose end the workers are gone."""
@@ -114,7 +120,8 @@ class MemoryDriver:
             raise AssertionError(f"injected, but no worker came by: {', '.join(waiting)}")
 
     def close(self) -> None:
-        """Stop everything and delete the state."""
+        """Stop everything and delete the state; what reads or writes is refused from then on."""
+        self._closed = True
         self._simulation.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -125,14 +132,14 @@ class MemoryDriver:
 
         Raises:
             EncodeError: a value does not fit the contract; none was sent.
+            UsageError: the app has no such topic, or a value is too large for it; none was sent.
             StreamsError: a processor ended for good, by the policy STOP for instance.
         """
-        to = _topic(topic)
+        to = self._in_kafka(topic)
         frames = self._codec(to).encode(values)
         at = self.clock.now_ms() if timestamp is None else round(timestamp.timestamp() * 1000)
-        for key, frame in zip(map(to.key_of(), values), frames, strict=True):
-            self.cluster.log.append(Record(to.name, key, frame, at))
-        self.settle()
+        keys = map(to.key_of(), values)
+        self._append([Record(to.name, key, frame, at) for key, frame in zip(keys, frames, strict=True)])
 
     def send_raw(
         self,
@@ -144,22 +151,41 @@ class MemoryDriver:
         timestamp_ms: int | None = None,
         partition: int | None = None,
     ) -> None:
-        """Append a record as it is and work it off."""
+        """Append a record as it is and work it off.
+
+        Raises:
+            UsageError: the app has no such topic or partition, the record is too large, or is not of bytes.
+            StreamsError: a processor ended for good.
+        """
         at = self.clock.now_ms() if timestamp_ms is None else timestamp_ms
         number = UNSET if partition is None else partition
-        self.cluster.log.append(Record(_topic(topic).name, key, value, at, number, headers=headers))
-        self.settle()
+        headers = tuple(headers)
+        for given in (key, value, *(value for _, value in headers)):
+            if not isinstance(given, bytes | None):
+                raise UsageError(f"{given!r} is not bytes", fix="encode it, or send a value with `send`")
+        self._append([Record(self._in_kafka(topic).name, key, value, at, number, headers=headers)])
 
     def delete(self, topic: Topic[Any] | Table[Any, Any], key: Key) -> None:
-        """Append a tombstone and work it off."""
-        self.send_raw(topic, None, key=_topic(topic).key_codec.encode(key))
+        """Append a tombstone and work it off.
+
+        Raises:
+            UsageError: the key is not one of the topic's; otherwise as `send_raw`.
+        """
+        to = self._in_kafka(topic)
+        try:
+            encoded = to.key_codec.encode(key)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{key!r} is no key of {topic.name}", fix=f"give {to.key_codec.type.__name__}") from error
+        self.send_raw(topic, None, key=encoded)
 
     def settle(self) -> None:
         """Let the workers turn until nothing is left that they could do now.
 
         Raises:
             StreamsError: a processor ended for good, or processors feed each other without end.
+            UsageError: the driver is closed, or a handler calls it.
         """
+        self._check_usable()
         self._simulation.settle()
 
     def published(self, topic: Topic[V]) -> list[V]:
@@ -173,10 +199,10 @@ class MemoryDriver:
             DecodeError: one is not a frame of the topic's contract.
         """
         self.settle()
-        to = _topic(topic)
+        to = self._in_kafka(topic)
         codec = self._codec(to)
         return [
-            Record(to.name, key, None if value is None else self._decode(codec, value), at, number, offset, headers)
+            Record(topic.name, key, None if value is None else self._decode(codec, value), at, number, offset, headers)
             for _, key, value, at, number, offset, headers in self.cluster.log.committed(to.name)
         ]
 
@@ -185,7 +211,7 @@ class MemoryDriver:
         """Return what was refused, processor by processor."""
         self.settle()
         return [
-            dead_letter_of(record, name)
+            self._own(dead_letter_of(record, name))
             for name, processor in self._app.processors.items()
             if processor.on_failure is FailurePolicy.DEAD_LETTER
             for record in self.cluster.log.committed(processor.dead_letter_topic)
@@ -241,19 +267,36 @@ class MemoryDriver:
     # ---- what only memory can do ----
 
     def advance(self, by: str | timedelta) -> None:
-        """Let time pass ("1m"), so that what waits for it happens."""
-        self._simulation.advance(duration(by))
+        """Let time pass ("1m"), so that what waits for it happens.
+
+        Raises:
+            UsageError: it is not a positive duration, or the clock's years end at 9999.
+            StreamsError: as `settle`.
+        """
+        self._check_usable()
+        if not isinstance(by, str | timedelta):
+            raise UsageError(f"{by!r} has no unit", fix='write for example "100ms", "2s" or "1m"')
+        length = duration(by)
+        try:
+            self.clock.now() + length
+        except OverflowError as error:
+            raise UsageError(f"{by!r} goes beyond the year 9999", fix="write a shorter one") from error
+        self._simulation.advance(length)
 
     def learn_schema(self, schema_id: int, text: str) -> None:
-        """Let the registry know a schema under an id, so that frames from elsewhere can be decoded."""
+        """Let the registry know a schema under an id, so that frames from elsewhere can be decoded.
+
+        Teach it before such a frame is refused: `assert_no_loss` decodes with what is known when it is asked.
+        """
         self.cluster.registry.learn(schema_id, text)
 
     def inject(self, fault: Fault, *, at: Failpoint | None = None, processor: str | None = None, hit: int = 1) -> None:
         """Let a fault happen when a worker comes by a step for the `hit`-th time from now; without `at`, now.
 
         Raises:
-            UsageError: it cannot happen there, or there is no such processor.
+            UsageError: it cannot happen there, or there is no such processor, or no worker of it runs now.
         """
+        self._check_usable()
         self._simulation.inject(fault, at, processor, hit)
 
     def disarm(self) -> list[str]:
@@ -276,6 +319,51 @@ class MemoryDriver:
             raise AssertionError(f"nothing was compared: nothing is committed yet ({where})")
         return compared
 
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise UsageError("the driver is closed", fix="use it inside its `with` block")
+        busy = self._simulation.busy()
+        if busy is not None:
+            raise UsageError(
+                f"the handler of {busy} calls the driver that runs it", fix="call it in the test, before or after"
+            )
+
+    def _in_kafka(self, topic: Topic[V] | Table[Any, V]) -> Topic[V]:
+        """Return a topic as the app's namespace calls it; one that is called so already stays."""
+        declared = topic.topic if isinstance(topic, Table) else topic
+        if not isinstance(declared, Topic):
+            raise UsageError(f"{declared!r} is neither a topic nor a table", fix="give what app.topic() returned")
+        if declared not in self._named:
+            inside = declared.in_namespace(self._app.namespace)
+            self._named[declared] = inside if inside.name in self.cluster.log.topics else declared
+            self.cluster.log.spec(self._named[declared].name)
+        return self._named[declared]
+
+    def _append(self, records: Sequence[RawRecord]) -> None:
+        """Append all of them or, where the broker would refuse one, none; then work them off."""
+        self._check_usable()
+        log = self.cluster.log
+        for record in records:
+            count = log.spec(record.topic).partitions
+            if record.partition != UNSET and not 0 <= record.partition < count:
+                raise UsageError(
+                    f"topic {record.topic} has no partition {record.partition}", fix=f"use one of 0 to {count - 1}"
+                )
+            if not log.takes(record):
+                size = len(record.value or b"")
+                raise UsageError(
+                    f"topic {record.topic} does not take a record of {size:,} bytes",
+                    fix='send less, or declare the topic with config={"max.message.bytes": …}',
+                )
+        for record in records:
+            log.append(record)
+        self.settle()
+
+    def _own(self, letter: DeadLetter) -> DeadLetter:
+        """Call the topic that a dead letter came from as the app does."""
+        topic = letter.topic.removeprefix(f"{self._app.namespace}.")
+        return letter._replace(topic=topic, record=letter.record._replace(topic=topic))
+
     def _codec(self, topic: Topic[V]) -> Codec[V]:
         if topic not in self._codecs:
             registered = self.cluster.registry.register(topic.subject, schema_of(topic.model).text)
@@ -293,5 +381,18 @@ class MemoryDriver:
             return codec.decode([frame])[0]
 
 
-def _topic(topic: Topic[V] | Table[Any, V]) -> Topic[V]:
-    return topic.topic if isinstance(topic, Table) else topic
+def _check_options(**options: tuple[int, int]) -> None:
+    for name, (given, least) in options.items():
+        if given < least:
+            raise UsageError(f"a test cannot run with {name}={given}", fix=f"give {least} or more")
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        lines = [f"  - {name}: {message}" if name else f"  - {message}" for name, message in told]
+        raise UsageError(
+            "the settings cannot be used:\n" + "\n".join(lines), fix="correct the test's or the app's settings"
+        ) from None

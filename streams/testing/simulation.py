@@ -79,7 +79,8 @@ class Runtime:
         Raises:
             StreamsError: the processor ended for good.
         """
-        self._survive(process, process.worker.run_once)
+        if self.processes.get(process.number) is process:  # a turn of another may have ended it
+            self._survive(process, process.worker.run_once)
 
     def close(self) -> None:
         """Kill what runs."""
@@ -161,7 +162,8 @@ class Runtime:
         self._gone(process)
 
     def _gone(self, process: Process) -> None:
-        self.processes.pop(process.number, None)
+        if self.processes.get(process.number) is process:  # not the one that has its slot by now
+            del self.processes[process.number]
         self._steady = False
 
 
@@ -218,16 +220,24 @@ class Simulation:
         """Let a fault happen at a step, or now.
 
         Raises:
-            UsageError: it cannot happen there, or there is no such processor.
+            UsageError: it cannot happen there, or there is no such processor, or no worker of it runs now.
         """
+        if isinstance(fault, type) or not hasattr(fault, "steps"):
+            name = getattr(fault, "__name__", repr(fault))
+            raise UsageError(f"{name} is not a fault that can happen", fix="give one of streams.testing, as Crash()")
+        if hit < 1:
+            raise UsageError(f"there is no hit {hit} from now on", fix="give 1 for the next one, or more")
         if processor is not None and processor not in self.runtimes:
             raise UsageError(f"there is no processor {processor}", fix=f"name one of {', '.join(self.runtimes)}")
         if at is not None and at in fault.steps:
-            self._armed.append(_Armed(fault, at, processor, hit))
+            self._armed.append(_Armed(fault, Failpoint(at), processor, hit))  # a name will do
         elif at is None and fault.steps == ANYWHERE:
             self.settle()  # so that there is a worker for it to happen to
+            name = processor or next(iter(self.runtimes))
+            if not self.runtimes[name].processes:
+                raise UsageError(f"no worker of {name} runs: nothing to happen to", fix="inject it earlier")
             self.happened[fault.kind] += 1
-            self.runtimes[processor or next(iter(self.runtimes))].happen(fault)
+            self.runtimes[name].happen(fault)
         else:
             raise UsageError(
                 f"{fault.kind} cannot happen at {at or 'any time'}", fix=f"use one of {', '.join(sorted(fault.steps))}"
@@ -243,6 +253,10 @@ class Simulation:
         """Kill every worker."""
         for runtime in self.runtimes.values():
             runtime.close()
+
+    def busy(self) -> str | None:
+        """Name the processor whose worker is in the middle of something."""
+        return next((name for name, runtime in self.runtimes.items() if runtime.active), None)
 
     def _watched(self) -> AbstractContextManager[None]:
         return installed(self._reached) if self._armed else nullcontext()
@@ -262,8 +276,7 @@ class Simulation:
                 self._pass(min(process.interval for _, process in turning))
         self._random.shuffle(turning)
         for runtime, process in turning:
-            if process.number in runtime.processes:
-                runtime.turn(process)
+            runtime.turn(process)
         return bool(turning)
 
     def _pass(self, by: timedelta) -> None:
@@ -287,7 +300,7 @@ class Simulation:
 
     def _reached(self, step: Failpoint) -> None:
         """Let the armed faults happen whose step this is."""
-        name = next((name for name, runtime in self.runtimes.items() if runtime.active), None)
+        name = self.busy()
         if name is None:
             return
         for armed in [one for one in self._armed if one.step is step and one.processor in {None, name}]:
