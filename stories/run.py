@@ -24,6 +24,7 @@ from streams.settings import Settings, require
 from streams.supervisor import Job, Supervisor
 
 POLL = 0.25  # seconds
+EMPTY_WITHIN = 10.0  # seconds beyond a session
 STUCK_AFTER = 120.0  # seconds without any progress
 
 
@@ -168,7 +169,18 @@ class StoryRun:
         if not names:
             return
         self._admin.delete_topics(names)
-        self._admin.delete_groups([f"{self._story.name}.{name}" for name in self._story.upstream_first])
+        groups = [f"{self._story.name}.{name}" for name in self._story.upstream_first]
+        self._await_empty(groups)
+        self._admin.delete_groups(groups)
         deadline = time.monotonic() + 30
         while any(name in self._admin.topics() for name in names) and time.monotonic() < deadline:
+            time.sleep(POLL)
+
+    def _await_empty(self, groups: list[str]) -> None:
+        """Wait for the members of an earlier run: the broker keeps static ones for a session after they left."""
+        deadline = time.monotonic() + self._settings.session_timeout.total_seconds() + EMPTY_WITHIN
+        while time.monotonic() < deadline:
+            states = self._admin.groups()
+            if all(states.get(group, "EMPTY") == "EMPTY" for group in groups):
+                return
             time.sleep(POLL)
