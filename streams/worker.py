@@ -147,7 +147,7 @@ class Worker:
 
     def unfinished(self) -> bool:
         """Tell whether a turn would do something although nothing new arrived."""
-        return self._lookup.answered() or any(o.runnable or self._is_released(o) for o in self._owned.values())
+        return self._lookup.answered() or bool(self._runnable()) or bool(self._released())
 
     def waits(self) -> bool:
         """Tell whether something goes on only as time passes: a schema that is asked for."""
@@ -236,12 +236,16 @@ class Worker:
 
     def _release(self) -> None:
         """Let partitions run whose state is restored, or whose missing schema has been decided."""
-        released = [owned for owned in self._owned.items() if self._is_released(owned[1])]
+        released = self._released()
         for _, owned in released:
             owned.resume()
         if released:
             self._consumer.restart({partition: owned.done for partition, owned in released})
             _log.info("running", partitions=_numbers([partition for partition, _ in released]))
+
+    def _released(self) -> list[tuple[TopicPartition, Owned]]:
+        held = [(tp, owned) for tp, owned in self._owned.items() if not owned.ready or owned.missing is not None]
+        return [(tp, owned) for tp, owned in held if self._is_released(owned)]
 
     def _is_released(self, owned: Owned) -> bool:
         if not owned.ready:
@@ -249,7 +253,7 @@ class Worker:
         return owned.missing is not None and not self._lookup.is_waiting(owned.missing)
 
     def _runnable(self) -> list[tuple[TopicPartition, Owned]]:
-        return [(partition, owned) for partition, owned in self._owned.items() if owned.runnable]
+        return [(partition, owned) for partition, owned in self._owned.items() if owned.buffer and owned.runnable]
 
     def _step(self, partition: TopicPartition, owned: Owned) -> None:
         """Step what is buffered of one partition, hand over its outputs, and mark it (INV-1)."""

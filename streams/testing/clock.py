@@ -13,10 +13,12 @@ class VirtualClock:
     def __init__(self, start: datetime = START) -> None:
         self._start = start
         self._passed = timedelta(0)
+        self._seconds = 0.0
 
     def advance(self, by: timedelta) -> None:
         """Let time pass."""
         self._passed += by
+        self._seconds = self._passed.total_seconds()
 
     def now(self) -> datetime:
         """Return the date and time."""
@@ -28,4 +30,4 @@ class VirtualClock:
 
     def seconds(self) -> float:
         """Return the seconds since the start, as `time.monotonic` counts them."""
-        return self._passed.total_seconds()
+        return self._seconds

@@ -56,7 +56,13 @@ class _Cursors:
 
     def has_news(self) -> bool:
         """Tell whether a poll would return something."""
-        return self._quiet_at != self._log.changes and any(cursor.news() for cursor in self.cursors.values())
+        if self._quiet_at == self._log.changes:
+            return False
+        for cursor in self.cursors.values():
+            if cursor.news():
+                return True
+        self._quiet_at = self._log.changes
+        return False
 
     def _read(self, most: int) -> Polled:
         records: list[RawRecord] = []
