@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
+from streams.errors import UsageError
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
 from streams.testing.replay import Expected, Replay
 from streams.testing.simulation import Runtime
+
+A_WHILE = 0.01  # seconds between two runs of a handler: one that looks at the clock should see another time
 
 Judgement = Callable[[str, Expected, Found], Verdict]
 
@@ -46,12 +50,33 @@ class Audit:
     def _judge(self, judgement: Judgement, processor: str | None) -> Verdict:
         verdicts = []
         for runtime in self._chosen(processor):
-            found = self._found(runtime)
-            verdicts.append(judgement(runtime.processor.name, self._expected(runtime, found), found))
+            name, found = runtime.processor.name, self._found(runtime)
+            expected = self._expected(runtime, found)
+            verdicts.append(judgement(name, expected, found))
+            if verdicts[-1].wrong or lost(name, expected, found).wrong:
+                self._check_repeatable(runtime, expected, found)
         return Verdict(sum(v.compared for v in verdicts), [line for verdict in verdicts for line in verdict.wrong])
 
+    def _check_repeatable(self, runtime: Runtime, expected: Expected, found: Found) -> None:
+        """Accuse nobody where the handler does something else every time.
+
+        Raises:
+            AssertionError: it does.
+        """
+        time.sleep(A_WHILE)
+        if self._expected(runtime, found) != expected:
+            raise AssertionError(
+                f"processor {runtime.processor.name} gives other outputs or state when it runs again over the same "
+                "records, so nothing can be said of it: the assertions need handlers that go by record, state and "
+                "tables alone, not by time, chance or variables"
+            )
+
     def _chosen(self, processor: str | None) -> list[Runtime]:
-        return list(self._runtimes.values()) if processor is None else [self._runtimes[processor]]
+        if processor is None:
+            return list(self._runtimes.values())
+        if processor not in self._runtimes:
+            raise UsageError(f"no processor {processor} runs here", fix=f"name one of {', '.join(self._runtimes)}")
+        return [self._runtimes[processor]]
 
     def _expected(self, runtime: Runtime, found: Found) -> Expected:
         log, registry = self._cluster.log, self._cluster.registry

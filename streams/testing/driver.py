@@ -16,8 +16,6 @@ from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
-from pydantic import ValidationError
-
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of, versions_of
 from streams.duration import duration
@@ -26,12 +24,11 @@ from streams.failpoints import Failpoint
 from streams.keys import Key
 from streams.policy import FailurePolicy
 from streams.record import UNSET, Headers, RawRecord, Record
-from streams.settings import Settings
 from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
 from streams.testing.faults import Fault
 from streams.testing.memory import Log, MemoryRegistry
-from streams.testing.process import Cluster
+from streams.testing.process import Cluster, settings_of
 from streams.testing.simulation import Simulation
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.topic import Store, Table, Topic
@@ -41,6 +38,11 @@ K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+
+
+_WHAT_HAD_TO_BE = """\
+What had to be written is what the handlers give when they run again: variables outside of stores make that differ.
+At least once may write the same again after a failure; exactly once may not."""
 
 
 class Declarations(Protocol):
@@ -86,7 +88,7 @@ class MemoryDriver:
         """
         _check_options(workers=(workers, 1), late_markers=(late_markers, 0), restore_records=(restore_records, 1))
         run = {one.name: one for one in app.select([processors] if isinstance(processors, str) else processors)}
-        chosen = _settings({**app.settings, **(settings or {})})
+        chosen = settings_of({**app.settings, **(settings or {})})
         self.seed = seed
         self.clock = VirtualClock(start)
         self._app = app
@@ -244,12 +246,15 @@ class MemoryDriver:
         A replay of each processor over its committed records says what they are, so handlers have to be deterministic.
 
         Raises:
-            AssertionError: something is missing, a state is wrong, or nothing was compared.
+            AssertionError: something is missing, a state is wrong, nothing was compared, or a handler is not so.
+            UsageError: no such processor runs.
         """
         return self._judged(self._audit.loss, processor)
 
     def assert_no_duplicates(self, processor: str | None = None) -> int:
         """Check that nothing was written more often than it had to be; return how much was compared.
+
+        `at_least_once` may write more than once after a failure: with faults, this says whether it did.
 
         Raises:
             AssertionError: something was, or nothing was compared.
@@ -311,12 +316,12 @@ class MemoryDriver:
     def _judged(self, audit: Callable[[str | None], tuple[int, list[str]]], processor: str | None) -> int:
         self.settle()
         compared, wrong = audit(processor)
-        where = f"seed {self.seed}, faults {dict(self.faults)}"
+        where = f"seed {self.seed}, faults {dict(self.faults)}, {self.cluster.settings.guarantee}"
         if wrong:
             shown = "\n".join(f"  - {line}" for line in wrong[:5])
-            raise AssertionError(f"{len(wrong)} things are wrong ({where}):\n{shown}")
+            raise AssertionError(f"{len(wrong)} wrong ({where}):\n{shown}\n{_WHAT_HAD_TO_BE}")
         if not compared:
-            raise AssertionError(f"nothing was compared: nothing is committed yet ({where})")
+            raise AssertionError(f"nothing was compared: no committed record has an output yet ({where})")
         return compared
 
     def _check_usable(self) -> None:
@@ -385,14 +390,3 @@ def _check_options(**options: tuple[int, int]) -> None:
     for name, (given, least) in options.items():
         if given < least:
             raise UsageError(f"a test cannot run with {name}={given}", fix=f"give {least} or more")
-
-
-def _settings(given: Mapping[str, Any]) -> Settings:
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
-        lines = [f"  - {name}: {message}" if name else f"  - {message}" for name, message in told]
-        raise UsageError(
-            "the settings cannot be used:\n" + "\n".join(lines), fix="correct the test's or the app's settings"
-        ) from None

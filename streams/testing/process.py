@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
 from streams.assembly import build_worker
-from streams.errors import AbortedError, StreamsError
+from streams.errors import AbortedError, StreamsError, UsageError
 from streams.preflight import commit_interval, load_codecs
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings
@@ -127,3 +129,19 @@ def _producer(cluster: Cluster, name: str) -> Any:
     if cluster.settings.guarantee == "at_least_once":
         return PlainProducer(cluster.log, name)
     return MemoryProducer(cluster.log, name, timeout=cluster.settings.transaction_timeout.total_seconds())
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Return the settings that a test names.
+
+    Raises:
+        UsageError: they cannot be used; the message lists what is wrong.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        lines = [f"  - {name}: {message}" if name else f"  - {message}" for name, message in told]
+        raise UsageError(
+            "the settings cannot be used:\n" + "\n".join(lines), fix="correct the test's or the app's settings"
+        ) from None

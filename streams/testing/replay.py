@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from streams.avro.codec import Codec
 from streams.context import Context
-from streams.errors import EncodeError, RecordError, UnknownSchemaError
+from streams.errors import EncodeError, HandlerError, RecordError, UnknownSchemaError
 from streams.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
@@ -20,7 +21,7 @@ from streams.topic import Store, Table
 from streams.topology import Processor
 
 Reads = dict[tuple[Any, Any], Any]
-"""Values by table or store, and key."""
+"""Values by table or store, and key; the error where a table raised one."""
 
 Written = tuple[str, bytes | None, bytes | None]
 """Topic, key and value of a record."""
@@ -79,8 +80,12 @@ class _Noting(Context):
         self._reads = reads
 
     def get(self, source: Any, key: Any) -> Any:
-        """Return a value; note it if it is a table's."""
-        value = super().get(source, key)
+        """Return a value; note it if it is a table's, or that its key is in another partition."""
+        try:
+            value = super().get(source, key)
+        except HandlerError as error:
+            self._reads[source, key] = error
+            raise
         if isinstance(source, Table):
             self._reads[source, key] = value
         return value
@@ -98,9 +103,12 @@ class _Replayed(Context):
         self.changed: Reads = {}
 
     def get(self, source: Any, key: Any) -> Any:
-        """Return a value."""
+        """Return a value, or raise what was raised."""
         if isinstance(source, Table):
-            return self._reads.get((source, key))
+            seen = self._reads.get((source, key))
+            if isinstance(seen, HandlerError):
+                raise seen
+            return seen
         return self.changed.get((source, key), self._rows.get((source, key)))
 
     def put(self, store: Store[Any, Any], key: Any, value: Any) -> None:
@@ -182,7 +190,7 @@ class Replay:
             return []
         result = self._processor.handler(value, ctx)
         single = result is None or isinstance(result, NOT_SEVERAL)
-        values = [result] if single else list(cast("Iterable[Any]", result))
+        values = [result] if single else list(islice(cast("Iterable[Any]", result), MAX_RECORD_OUTPUTS + 1))
         if len(values) > MAX_RECORD_OUTPUTS:
             raise EncodeError("too many")
         return [self._output(one, record.timestamp_ms) for one in values if not (single and one is None)]

@@ -18,7 +18,8 @@ from streams.testing.process import Cluster, Process
 from streams.testing.replay import TableReads
 from streams.topology import Processor
 
-MOST_TURNS = 100_000
+MOST_TURNS = 10_000  # about ten seconds; and MORE_TURNS for every record that waits
+MORE_TURNS = 10
 SLICE = timedelta(milliseconds=500)  # of time that passes while something waits for it
 TURNS_WITHOUT = 8  # that others take while a process stands still
 MOST_SLICES = 120  # in one `advance`; longer ones take larger slices
@@ -196,11 +197,15 @@ class Simulation:
         Raises:
             StreamsError: a processor ended for good, or processors feed each other without end.
         """
+        most = MOST_TURNS + MORE_TURNS * sum(runtime.lag for runtime in self.runtimes.values())
         with self._watched():
-            for _ in range(MOST_TURNS):
+            for _ in range(most):
                 if not self._round():
                     return
-        raise UsageError(f"the processors do not come to rest in {MOST_TURNS} turns", fix="look for a loop of topics")
+        behind = ", ".join(name for name, runtime in self.runtimes.items() if runtime.lag)
+        raise UsageError(
+            f"the processors do not come to rest in {most} turns; behind: {behind}", fix="look for a loop of topics"
+        )
 
     def advance(self, by: timedelta) -> None:
         """Let time pass; while something waits for it, in slices with a turn of everybody after each."""
