@@ -6,12 +6,9 @@ which workers take turns comes from the seed.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
@@ -28,7 +25,7 @@ from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
 from streams.testing.faults import Fault
 from streams.testing.memory import Log, MemoryRegistry
-from streams.testing.process import Cluster, settings_of
+from streams.testing.process import Cluster, Folder, settings_of
 from streams.testing.simulation import Simulation
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.topic import Store, Table, Topic
@@ -36,8 +33,6 @@ from streams.topology import Processor, TopicSpec
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
-
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 _WHAT_HAD_TO_BE = """\
@@ -64,7 +59,10 @@ class Declarations(Protocol):
 
 
 class MemoryDriver:
-    """An app under test on a cluster in memory; a `streams.testing.Driver` with time and faults. Not thread-safe."""
+    """An app under test on a cluster in memory; a `streams.testing.Driver` with time and faults. Not thread-safe.
+
+    The log shows warnings alone, unless the test configures structlog.
+    """
 
     def __init__(
         self,
@@ -98,8 +96,8 @@ class MemoryDriver:
         for subject, model in app.contracts():
             for text in versions_of(model):
                 registry.register(subject, text)
-        self._folder = Path(tempfile.mkdtemp(prefix="streams-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None))
-        self.cluster = Cluster(log, registry, self.clock, chosen, self._folder, restore_records)
+        self._folder = Folder()
+        self.cluster = Cluster(log, registry, self.clock, chosen, self._folder.path, restore_records)
         self._simulation = Simulation(self.cluster, run, workers, self._random)
         self._audit = Audit(self.cluster, self._simulation.runtimes)
         self._named: dict[Topic[Any], Topic[Any]] = {}
@@ -124,8 +122,10 @@ class MemoryDriver:
     def close(self) -> None:
         """Stop everything and delete the state; what reads or writes is refused from then on."""
         self._closed = True
-        self._simulation.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            self._simulation.close()
+        finally:
+            self._folder.remove()
 
     # ---- what all drivers share ----
 

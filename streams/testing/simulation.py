@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
+from typing import Any
+
+import structlog
 
 from streams.errors import FencedError, StreamsError, UnreachableError, UsageError
 from streams.failpoints import Failpoint, installed
@@ -242,7 +245,8 @@ class Simulation:
             if not self.runtimes[name].processes:
                 raise UsageError(f"no worker of {name} runs: nothing to happen to", fix="inject it earlier")
             self.happened[fault.kind] += 1
-            self.runtimes[name].happen(fault)
+            with _quiet():
+                self.runtimes[name].happen(fault)
         else:
             raise UsageError(
                 f"{fault.kind} cannot happen at {at or 'any time'}", fix=f"use one of {', '.join(sorted(fault.steps))}"
@@ -263,8 +267,10 @@ class Simulation:
         """Name the processor whose worker is in the middle of something."""
         return next((name for name, runtime in self.runtimes.items() if runtime.active), None)
 
-    def _watched(self) -> AbstractContextManager[None]:
-        return installed(self._reached) if self._armed else nullcontext()
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        with _quiet(), installed(self._reached) if self._armed else nullcontext():
+            yield
 
     def _round(self) -> bool:
         """Let everybody turn who can do something; return whether anybody could, or time brought something."""
@@ -314,3 +320,34 @@ class Simulation:
                 self._armed.remove(armed)
                 self.happened[armed.fault.kind] += 1
                 armed.fault(self.runtimes[name])
+
+
+class _Warnings(structlog.PrintLogger):
+    """Prints what is a warning or worse."""
+
+    def debug(self, message: str) -> None:
+        """Print nothing."""
+
+    info = debug
+
+
+def _logger(*names: Any) -> structlog.PrintLogger:
+    ours = bool(names) and str(names[0]).startswith("streams.")
+    return _Warnings() if ours else structlog.PrintLogger()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave the toolkit's own chatter out of a test's output, where nobody configured the log: it is put back after."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=_logger)
+    ours = structlog.get_config()
+    try:
+        yield
+    finally:
+        if structlog.get_config() == ours:
+            structlog.reset_defaults()
+        elif structlog.get_config()["logger_factory"] is _logger:  # a handler configured the rest meanwhile
+            structlog.configure(logger_factory=structlog.PrintLoggerFactory())
