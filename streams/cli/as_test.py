@@ -238,6 +238,7 @@ def _test_lines(app: str, processor: Processor) -> Iterator[str]:
     yield "            key=record.key,"
     yield "            headers=record.headers,"
     yield "            timestamp_ms=record.timestamp_ms,"
+    yield "            partition=record.partition,"
     yield "        )"
     yield "        assert driver.dead_letters == []"
     yield f'        assert driver.lag["{name}"] == 0'

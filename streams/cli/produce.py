@@ -68,6 +68,8 @@ def produce(
     producer = IdempotentProducer(config.producer(settings, "streams-topic-produce", limit), _FLUSH_WITHIN)
     with _opened(file) as source:
         bad = _send(producer, lines, source, skip_bad=skip_bad)
+    if key is None and app is None and not envelope:
+        sys.stderr.write("they have no key: name its field with --key, or the app that declares it with --app\n")
     if bad:
         numbers = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")  # noqa: PLR2004
         what = f"not sent: {'line' if len(bad) == 1 else 'lines'} {numbers}"

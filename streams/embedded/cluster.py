@@ -21,7 +21,7 @@ from streams.embedded.artifacts import ArtifactCache
 from streams.embedded.files import exclusive
 from streams.embedded.java import Java, choose_java
 from streams.embedded.kafka import Kafka
-from streams.embedded.ports import check_first_port, check_free, free_ports
+from streams.embedded.ports import await_free, check_first_port, check_free, free_ports
 from streams.embedded.processes import CLUSTER_FILE_NAME, Process
 from streams.embedded.registry import Registry
 from streams.embedded.servers import Server, server_environment
@@ -190,6 +190,8 @@ class Cluster:
         missing = [server for server in self._servers if server.name not in alive]
         if missing:
             for server in missing:
+                if server.name in record.processes:
+                    await_free(server.ports)
                 check_free(server.name, server.ports)
             self._cache.fill()
         elif record.ready:

@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 
 from streams.embedded.addresses import HOST
@@ -12,6 +13,7 @@ LAST_PORT = 65_535
 # Below the range from which the system takes ports for outgoing connections: those would be in the way.
 THROW_AWAY_PORTS = range(20_000, 32_000)
 ATTEMPTS = 50
+RELEASED_WITHIN = 10.0  # seconds
 
 
 def check_first_port(port: int) -> None:
@@ -31,6 +33,13 @@ def check_free(server: str, ports: Iterable[int]) -> None:
                 where=f"{HOST}:{port}",
                 fix="stop that program, or choose other ports: streams up --port P takes P, P+1 and P+2",
             )
+
+
+def await_free(ports: Iterable[int]) -> None:
+    """Wait, for a while, for ports of a process that is gone: the system takes them back a moment after its end."""
+    deadline = time.monotonic() + RELEASED_WITHIN
+    while not all(map(is_free, ports)) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def free_ports() -> int:

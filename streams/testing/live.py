@@ -68,6 +68,21 @@ class Stand(NamedTuple):
     end: int
 
 
+_IN_MEMORY = frozenset(
+    {
+        "advance",
+        "assert_no_duplicates",
+        "assert_no_loss",
+        "assert_order_per_key",
+        "clock",
+        "disarm",
+        "faults",
+        "inject",
+        "learn_schema",
+    }
+)
+
+
 class LiveDriver:
     """Runs an app on the cluster that the settings name; the same calls as a driver in memory has.
 
@@ -235,6 +250,14 @@ class LiveDriver:
             resources.callback(self._delete)
             self._threads.stop()
         self._threads.check()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _IN_MEMORY:
+            raise UsageError(
+                f"a driver on a real Kafka has no `{name}`: time, faults and verdicts are in memory",
+                fix='mark the test @pytest.mark.kafka("memory")',
+            )
+        raise AttributeError(name)
 
     def __enter__(self) -> Self:
         return self

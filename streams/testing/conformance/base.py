@@ -14,6 +14,13 @@ class Conformance:
     features: ClassVar[Any]
     compared: ClassVar[int] = 0
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a suite that pytest would silently leave out, because it is abstract."""
+        super().__init_subclass__(**options)
+        missing = [name for name in dir(cls) if getattr(getattr(cls, name, None), "__isabstractmethod__", False)]
+        if cls.__name__.startswith("Test") and missing:
+            raise TypeError(f"{cls.__name__} does not define {', '.join(missing)}, so none of its tests would run")
+
     @classmethod
     def setup_class(cls) -> None:
         """Begin to count."""

@@ -454,3 +454,8 @@ def test_a_store_that_claims_to_fail_has_to_say_how() -> None:
 
     with pytest.raises(AssertionError, match="override `failing`"):
         Suite().failing(DictStore())
+
+
+def test_a_suite_that_would_not_run_is_told() -> None:
+    with pytest.raises(TypeError, match="TestMistyped does not define open"):
+        type("TestMistyped", (StateStoreConformance,), {"opne": None})
