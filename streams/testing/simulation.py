@@ -24,6 +24,7 @@ from streams.topology import Processor
 MOST_TURNS = 10_000  # about ten seconds; and MORE_TURNS for every record that waits
 MORE_TURNS = 10
 SLICE = timedelta(milliseconds=500)  # of time that passes while something waits for it
+MOMENT = timedelta(milliseconds=1)  # by which an interval is over, whatever rounding does to seconds
 TURNS_WITHOUT = 8  # that others take while a process stands still
 MOST_SLICES = 120  # in one `advance`; longer ones take larger slices
 
@@ -278,13 +279,14 @@ class Simulation:
         for runtime in self.runtimes.values():
             if not any(process in self._stopped for process in runtime.processes.values()):
                 runtime.adjust()
-        turning = [(runtime, process) for runtime, process in self._processes() if process.has_work()]
+        everybody = list(self._processes())
+        turning = [one for one in everybody if one[1].has_work()]
         if not turning and self.cluster.log.unmarked():
             return True
         if not turning:
-            turning = [(runtime, process) for runtime, process in self._processes() if process.worker.uncommitted()]
+            turning = [one for one in everybody if one[1].worker.uncommitted()]
             if turning:
-                self._pass(min(process.interval for _, process in turning))
+                self._pass(min(process.interval for _, process in turning) + MOMENT)
         self._random.shuffle(turning)
         for runtime, process in turning:
             runtime.turn(process)
