@@ -163,8 +163,9 @@ def test_a_bad_line_ends_the_command_and_nothing_before_it_is_lost(live: Live) -
     said = run(live, "produce", topic, stdin=stdin, code=1).stderr.splitlines()
 
     assert said[:2] == ['line 4: /n: "x" is not a whole long', "3 records sent, 3 acknowledged"]
-    assert said[2] == "error: not sent: line 4 and what follows"
-    assert "tail -n +4" in said[3]
+    assert "no key" in said[2]
+    assert said[3] == "error: not sent: line 4 and what follows"
+    assert "tail -n +4" in said[4]
     assert sorted(item.n for item in live.items(topic)) == [0, 1, 2]
     again = run(live, "produce", topic, "--skip-bad", stdin=stdin + lines([{"key": "a", "n": 7, "text": ""}]), code=1)
     assert "error: not sent: lines 4, 5\n" in again.stderr
