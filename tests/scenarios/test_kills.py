@@ -26,7 +26,7 @@ from streams.supervisor import Job, Supervisor
 
 pytestmark = pytest.mark.integration
 
-ROUNDS = int(os.environ.get("STREAMS_KILL_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
 KILLS = 4  # in each round
 SLICES = 16  # portions that the events of a round are sent in; a kill comes between two of them
 COMMIT_INTERVAL = timedelta(milliseconds=400)  # so long that most kills come while a transaction is open
