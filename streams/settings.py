@@ -162,10 +162,19 @@ def load_settings(
     try:
         return Settings(**Layered(**given).model_dump())
     except ValidationError as error:
-        raise UsageError(
-            "the settings cannot be used:\n" + "\n".join(f"  - {_told(problem)}" for problem in error.errors()),
-            fix=f"correct the command line, the {PREFIX}… variables, {file} or the app's settings",
-        ) from None
+        raise _unusable(error, f"the command line, the {PREFIX}… variables, {file} or the app's settings") from None
+
+
+def given_settings(given: Mapping[str, Any]) -> Settings:
+    """Return exactly these settings: neither environment nor file count, in a test for instance.
+
+    Raises:
+        UsageError: as `load_settings`.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise _unusable(error, "the test's or the app's settings") from None
 
 
 @cache
@@ -243,6 +252,11 @@ def _property_problem(name: str) -> str | None:
         return None
     near = difflib.get_close_matches(name, librdkafka_properties(), 1)
     return f"there is no kafka property {name}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _unusable(error: ValidationError, source: str) -> UsageError:
+    told = "\n".join(f"  - {_told(problem)}" for problem in error.errors())
+    return UsageError(f"the settings cannot be used:\n{told}", fix=f"correct {source}")
 
 
 def _told(problem: Any) -> str:

@@ -21,11 +21,13 @@ from streams.failpoints import Failpoint
 from streams.keys import Key
 from streams.policy import FailurePolicy
 from streams.record import UNSET, Headers, RawRecord, Record
+from streams.settings import given_settings
 from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
 from streams.testing.faults import Fault
+from streams.testing.folder import Folder
 from streams.testing.memory import Log, MemoryRegistry
-from streams.testing.process import Cluster, Folder, settings_of
+from streams.testing.process import Cluster
 from streams.testing.simulation import Simulation
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.topic import Store, Table, Topic
@@ -86,7 +88,7 @@ class MemoryDriver:
         """
         _check_options(workers=(workers, 1), late_markers=(late_markers, 0), restore_records=(restore_records, 1))
         run = {one.name: one for one in app.select([processors] if isinstance(processors, str) else processors)}
-        chosen = settings_of({**app.settings, **(settings or {})})
+        chosen = given_settings({**app.settings, **(settings or {})})
         self.seed = seed
         self.clock = VirtualClock(start)
         self._app = app

@@ -17,10 +17,9 @@ from streams.app import App
 from streams.avro.registry import Registry
 from streams.errors import StreamsError, UnreachableError
 from streams.kafka.admin import Admin
-from streams.settings import Settings, load_settings
+from streams.settings import Settings, given_settings, load_settings
 from streams.testing.backends import CONTAINER, EMBEDDED, MEMORY, Started
 from streams.testing.live import QUICK, LiveDriver, await_topics
-from streams.testing.process import settings_of
 from streams.testing.surface import Driver
 from streams.topology import TopicSpec
 
@@ -65,7 +64,7 @@ class Kafka:
         """Return settings for this Kafka under which dead workers are replaced within seconds, `given` over them."""
         at = {"bootstrap_servers": self.bootstrap_servers, "schema_registry_url": self.schema_registry_url}
         passed = {} if self.ours else {"kafka": load_settings(command_line=at).kafka}
-        return settings_of({**QUICK, **passed, **(given or {}), **at, "state_dir": state_dir})
+        return given_settings({**QUICK, **passed, **(given or {}), **at, "state_dir": state_dir})
 
     def restart(self, server: str = "kafka") -> None:
         """End a server in good order and start it again.

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pydantic import ValidationError
-
 from streams.assembly import build_worker
-from streams.errors import AbortedError, StreamsError, UsageError
+from streams.errors import AbortedError, StreamsError
 from streams.preflight import commit_interval, load_codecs
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings
@@ -37,49 +30,6 @@ from streams.topology import Processor
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-_PREFIX = "streams-test-"
-
-
-class Folder:
-    """Where the state of one driver lies, in memory if there is such a place; gone with it, however it ends.
-
-    A process that is killed removes nothing. So each folder is locked while its owner lives, and the next one that is
-    made anywhere removes those that nobody holds.
-    """
-
-    def __init__(self, base: Path | None = None) -> None:
-        """Make it, in `base` or where memory is a folder."""
-        parent = base or (MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else Path(tempfile.gettempdir()))
-        for left in parent.glob(f"{_PREFIX}*/lock"):
-            _remove_if_left(left)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = os.open(self.path / "locking", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (self.path / "locking").rename(self.path / "lock")  # nobody sees it before it is locked
-        self.remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())  # also at the end of the program
-
-
-def _remove(path: Path, lock: int, owner: int) -> None:
-    if os.getpid() == owner:  # not a forked child, which ends with a copy of everything
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
-
-
-def _remove_if_left(lock: Path) -> None:
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # it is gone by now, or another user's
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.parent, ignore_errors=True)
-    except BlockingIOError:  # its owner lives
-        return
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -177,19 +127,3 @@ def _producer(cluster: Cluster, name: str) -> Any:
     if cluster.settings.guarantee == "at_least_once":
         return PlainProducer(cluster.log, name)
     return MemoryProducer(cluster.log, name, timeout=cluster.settings.transaction_timeout.total_seconds())
-
-
-def settings_of(given: Mapping[str, Any]) -> Settings:
-    """Return the settings that a test names.
-
-    Raises:
-        UsageError: they cannot be used; the message lists what is wrong.
-    """
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
-        lines = [f"  - {name}: {message}" if name else f"  - {message}" for name, message in told]
-        raise UsageError(
-            "the settings cannot be used:\n" + "\n".join(lines), fix="correct the test's or the app's settings"
-        ) from None

@@ -64,7 +64,7 @@ def test_a_topic_that_bears_its_namespace_already_is_the_same_one() -> None:
         ({"restore_records": 0}, "restore_records=0"),
         ({"late_markers": -1}, "late_markers=-1"),
         ({"processors": "apend"}, "no processor 'apend'"),
-        ({"settings": {"nope": 1}}, "nope: Extra inputs"),
+        ({"settings": {"nope": 1}}, "there is no setting nope"),
         ({"settings": {"commit_interval": "abc"}}, "commit_interval: 'abc' is not a duration"),
         ({"settings": {"commit_interval": "20s"}}, "must be shorter than transaction_timeout"),
     ],

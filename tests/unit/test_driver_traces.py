@@ -15,7 +15,7 @@ from rig import Appended, Item, Items
 
 from streams import App, Context
 from streams.testing import Abort, Crash, Failpoint
-from streams.testing.process import Folder
+from streams.testing.folder import Folder
 
 app = App("traces")
 inputs = app.topic("in", Item, key="key", partitions=2)
@@ -104,7 +104,7 @@ def test_a_driver_that_nobody_closes_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_what_a_process_leaves_is_removed_by_the_next_at_the_latest(end: str, tmp_path: Path) -> None:
-    code = f"import os, signal, sys; from pathlib import Path; from streams.testing.process import Folder; \
+    code = f"import os, signal, sys; from pathlib import Path; from streams.testing.folder import Folder; \
 f = Folder(Path({str(tmp_path)!r})); print(f.path, flush=True); {end}"
     alive = Folder(tmp_path)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
