@@ -142,9 +142,7 @@ class Admin:
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""
-        topics = self._metadata(f"asking for the topics of group {group}").topics
-        partitions = [Assigned(name, number) for name, topic in topics.items() for number in topic.partitions]
-        return self._asked_as_member(group, partitions) if partitions else {}
+        return self._asked_as_member(group, self._every_partition(group))
 
     def lag(self, group: str, topic: str | None = None) -> dict[TopicPartition, int]:
         """Return how many records each committed partition is behind; 0 behind a transaction marker."""
@@ -167,7 +165,9 @@ class Admin:
         """
         if name not in self.groups():
             raise UsageError(f"there is no group {name}", fix="`streams group list` shows what there is")
-        self.committed(name)  # with a coordinator; see below what asking without one does
+        self._asked_as_member(
+            name, self._every_partition(name)[:1]
+        )  # one is enough to wait for the coordinator, see there
         answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
         described = self._result(answer, f"describing group {name}")
         return Group(name, described.state.name, [_member(member) for member in described.members])
@@ -193,12 +193,18 @@ class Admin:
                 return {tp: info.offset for tp, info in found.items()}
         return {}
 
+    def _every_partition(self, group: str) -> list[Assigned]:
+        topics = self._metadata(f"asking for the topics of group {group}").topics
+        return [Assigned(name, number) for name, topic in topics.items() for number in topic.partitions]
+
     def _asked_as_member(self, group: str, partitions: list[Assigned]) -> dict[TopicPartition, int]:
         """Ask for committed offsets with a consumer that never joins.
 
         Asked by an admin client while no broker is the group's coordinator, as for a moment after a start, librdkafka
         ends the process: its issue 5040, and an assertion for requests that then time out (both seen with 2.16).
         """
+        if not partitions:
+            return {}
         doing = f"asking for the offsets of group {group}"
         if group not in self._members:
             client = {**common(self._settings, f"{group}-admin", "C"), "group.id": group, "enable.auto.commit": False}
