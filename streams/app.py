@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, Self, TypeVar
 
+from streams.breaker import Dependency
 from streams.context import Context
 from streams.duration import duration
 from streams.errors import UsageError
@@ -46,6 +47,7 @@ class App:
         self.namespace = ""
         self.settings = dict(settings or {})
         self.processors: dict[str, Processor] = {}
+        self.dependencies: dict[str, Dependency] = {}
         self._on_failure = on_failure
         self._topics: dict[str, Topic[Any]] = {}
         self._stores: dict[str, Store[Any, Any]] = {}
@@ -93,6 +95,30 @@ class App:
         store = Store(name, key_type, model, topic, every)
         self._stores[name] = store
         return store
+
+    def dependency(
+        self,
+        name: str,
+        *,
+        failures: int = 5,
+        open_for: str | timedelta = "30s",
+        concurrency: int | None = None,
+        ignore: tuple[type[Exception], ...] = (),
+    ) -> Dependency:
+        """Declare something outside that handlers call, `with` it: a circuit breaker, and a bulkhead of `concurrency`.
+
+        `failures` calls in a row that raise open the circuit, exceptions of `ignore` not counted; `open_for` later one
+        call is the probe. While it is open the records that need it are held, in their order.
+
+        Raises:
+            UsageError: the name is taken or illegal, or a number cannot be used.
+        """
+        self._check_open()
+        if name in self.dependencies:
+            raise UsageError(f"app {self.name} has two dependencies {name}", fix="declare it once and share it")
+        made = Dependency(name, failures=failures, open_for=open_for, concurrency=concurrency, ignore=ignore)
+        self.dependencies[name] = made
+        return made
 
     def processor(
         self,

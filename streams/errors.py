@@ -12,11 +12,13 @@ RecordError                  one record's fault; `stage` says where: decode, pro
 ├─ HandlerError              raised by user code
 └─ SendError                 the broker refuses the record for good
 UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
+CircuitOpenError             an outside dependency is down: the record waits, and has done nothing wrong
 AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 EXIT_FAILED = 1
@@ -112,6 +114,15 @@ class UnknownSchemaError(Exception):
     def __init__(self, schema_id: int) -> None:
         super().__init__(f"schema id {schema_id} is not known here yet")
         self.schema_id = schema_id
+
+
+class CircuitOpenError(Exception):
+    """An outside dependency is not to be called now; `ready` tells when it may be tried again."""
+
+    def __init__(self, dependency: str, ready: Callable[[], bool]) -> None:
+        super().__init__(f"the circuit of {dependency} is open")
+        self.dependency = dependency
+        self.ready = ready
 
 
 class AbortedError(Exception):

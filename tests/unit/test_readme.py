@@ -12,7 +12,12 @@ from streams.state.task_state import TaskState
 from streams.task import Task
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "docs/guide.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
+]
 
 
 class Rows(TaskState):
