@@ -13,6 +13,7 @@ RecordError                  one record's fault; `stage` says where: decode, pro
 └─ SendError                 the broker refuses the record for good
 UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
 CircuitOpenError             an outside dependency is down: the record waits, and has done nothing wrong
+RevokedError                 a handler outlived its worker's claim to the partition; what comes of it is dropped
 AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
 
@@ -123,6 +124,13 @@ class CircuitOpenError(Exception):
         super().__init__(f"the circuit of {dependency} is open")
         self.dependency = dependency
         self.ready = ready
+
+
+class RevokedError(Exception):
+    """What the handler works for is another worker's by now, so it gets no state; whatever it gives is dropped."""
+
+    def __init__(self) -> None:
+        super().__init__("the partition of this record is no longer read by this worker; its result will be dropped")
 
 
 class AbortedError(Exception):
