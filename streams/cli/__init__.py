@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from streams.cli import cluster, group, pipe, schema, topic, worker
+from streams.cli import cluster, dlq, group, pipe, schema, topic, worker
 from streams.errors import StreamsError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("worker")(worker.worker)
 app.add_typer(schema.app, name="schema")
 app.add_typer(topic.app, name="topic")
 app.add_typer(group.app, name="group")
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:

@@ -1,0 +1,298 @@
+"""`streams dlq` on a real Kafka: what is shown, what is sent again byte for byte, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from dead_letters import PARTITIONS, Letters, content, text
+from live.kcat import Kcat
+from live.workers import Live
+
+from streams.record import RawRecord, Record
+from streams.topology import TopicSpec
+
+pytestmark = pytest.mark.integration
+
+OWN = (("trace", b"\x00\xff"), ("trace", b"2"), ("none", None), ("streams-like", b"x"))
+
+
+@pytest.fixture
+def letters(live: Live) -> Letters:
+    return Letters(live)
+
+
+def origins(sent: list[RawRecord]) -> Counter[str]:
+    return Counter(text(dict(record.headers)["streams.origin"]) for record in sent)
+
+
+def expected(letters: Letters, numbers: range) -> Counter[str]:
+    return Counter(f"{letters.live.topic('items')}/{(n + 1) % PARTITIONS}/{n}" for n in numbers)
+
+
+def test_open_dead_letters_are_listed_by_their_error(letters: Letters) -> None:
+    letters.fill(30)
+    letters.live.send([letters.letter(n, message="gone", **{"streams.error.kind": "KeyError"}) for n in range(30, 33)])
+    letters.live.send([Record(letters.dlq, b"k", b"somebody else's", 5)])
+
+    said = letters.run("list", letters.group)
+    assert "item <n> is not welcome" in said.stdout
+    assert "33 open dead letters with 2 kinds of error" in said.stderr
+    assert "1 no dead letter" in said.stderr
+    first, second = letters.rows("list", letters.group)
+    assert first["count"] == 30
+    assert first["message"] == "ValueError: item <n> is not welcome"
+    assert first["first"] == "2023-11-14T22:13:20.000+00:00"
+    assert first["last"] == "2023-11-14T22:13:20.029+00:00"
+    assert first["example"] == "1/7"
+    assert first["handler"] == "live.app.copy"
+    assert (second["count"], second["kind"], second["message"]) == (3, "KeyError", "gone")
+    assert [row["count"] for row in letters.rows("list", letters.live.target, "--processor", "copy")] == [30, 3]
+    late = letters.rows("list", letters.group, "--from", "1700000000010", "--to", "1700000000031")
+    assert [row["count"] for row in late] == [20, 1]
+
+
+def test_a_filter_reads_fields_and_tells_what_lacks_them(letters: Letters) -> None:
+    letters.fill(20)
+    letters.live.send([letters.letter(20)._replace(value=b"\x07junk")])
+    said = letters.run("list", letters.group, "--where", 'value.n >= 15 and error.kind == "process"')
+    assert "5 open dead letters" in said.stderr
+    assert "1 do not match because --where cannot be applied to them: there is no field n (1)" in said.stderr
+    assert letters.rows("list", letters.group, "--where", 'key == "key 3"')[0]["count"] == 1
+    assert letters.rows("list", letters.group, "--where", 'dead_letter in ["0/0", "3/1"]')[0]["count"] == 2
+    before = letters.run("list", f"{letters.group}x", "--where", "valeu.n > 1", code=2)
+    assert "did you mean value?" in before.stderr, "the expression is judged before anything is asked"
+    assert "character 1" in before.stderr
+
+
+def test_one_dead_letter_is_shown_whole(letters: Letters) -> None:
+    letters.fill(8, own=OWN)
+    (shown,) = letters.rows("show", letters.group, "3/1")
+    assert shown["value"] == {"key": "key 7", "n": 7, "text": ""}
+    assert (shown["topic"], shown["partition"], shown["offset"]) == (letters.live.topic("items"), 0, 7)
+    assert shown["key"] == "key 7"
+    assert shown["headers"][0] == ["trace", {"base64": "AP8="}]
+    assert shown["failed"]["message"] == "ValueError: item 7 is not welcome"
+    assert shown["open"] is True
+    assert shown["history"] == []
+    newest = letters.rows("show", letters.group, "-n", "3")
+    assert [row["failed"]["time"][-10:-6] for row in newest] == [".007", ".006", ".005"]
+    assert "Traceback (most" in letters.run("show", letters.group, "3/1").stdout
+    assert "there is no dead letter 0/99" in letters.run("show", letters.group, "0/99", code=2).stderr
+    assert "write it as in 0/17" in letters.run("show", letters.group, "seven", code=2).stderr
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(letters: Letters) -> None:
+    letters.fill(30)
+    rows = letters.rows("redrive", letters.group, "--where", "value.n < 25")
+    assert [row["dead_letter"] for row in rows if row["partition"] == 1] == [f"0/{n}" for n in range(7)]
+    assert {row["to"] for row in rows} == {letters.redrive}
+    assert len(rows) == 25
+    said = letters.run("redrive", letters.group, "--to", "origin", "--max", "22")
+    assert "DRY RUN, nothing was written: 22 dead letters would be redriven; 8 beyond --max" in said.stderr
+    assert "and 2 more" in said.stderr
+    assert "add --execute" in said.stderr
+    assert "DRY RUN" in letters.run("drop", letters.group).stderr
+    assert letters.live.read(letters.redrive) == []
+    assert letters.live.read(letters.live.topic("items")) == []
+
+
+def test_records_are_sent_again_byte_for_byte_to_the_processor(letters: Letters, kcat: Kcat) -> None:
+    before = letters.fill(40, own=OWN)
+    said = letters.run("redrive", letters.group, "--execute", "--job", "after the fix", "--where", "value.n < 30")
+    assert "30 of 30 dead letters redriven, job after the fix" in said.stderr
+
+    sent = letters.sent(letters.redrive)
+    wanted = [record._replace(partition=(n + 1) % PARTITIONS) for n, record in enumerate(before[:30])]
+    assert content(sent) == content(wanted)
+    assert origins(sent) == expected(letters, range(30))
+    assert all(record.headers[: len(OWN)] == OWN for record in sent)
+    assert {name for record in sent for name, _ in record.headers[len(OWN) :]} == {
+        "streams.origin",
+        "streams.redrives",
+        "streams.dead_letter",
+    }
+    seen = [
+        (row.partition, row.key, row.value)
+        for row in kcat.read(letters.redrive)
+        if row.value in {r.value for r in sent}
+    ]
+    assert sorted(seen) == sorted((record.partition, record.key, record.value) for record in sent)
+    assert Counter(letters.notes()) == Counter(("redriven", f"{n % 4}/{n // 4}") for n in range(30))
+
+    assert letters.rows("list", letters.group)[0]["count"] == 10
+    assert letters.rows("list", letters.group, "--all")[0]["count"] == 40
+    (shown,) = letters.rows("show", letters.group, "0/0")
+    (event,) = shown["history"]
+    assert (shown["open"], event["job"], event["target"], event["filter"]) == (
+        False,
+        "after the fix",
+        "processor",
+        "value.n < 30",
+    )
+    assert "@" in event["who"]
+    assert "10 of 10" in letters.run("redrive", letters.group, "--execute").stderr
+    assert "0 of 0" in letters.run("redrive", letters.group, "--execute").stderr
+    assert origins(letters.sent(letters.redrive)) == expected(letters, range(40))
+
+
+def test_records_are_sent_again_to_where_they_came_from(letters: Letters) -> None:
+    before = letters.fill(20, own=OWN)
+    letters.run("redrive", letters.group, "--to", "origin", "--execute")
+    sent = letters.live.read(letters.live.topic("items"))
+    assert content(sent) == content(r._replace(partition=(n + 1) % PARTITIONS) for n, r in enumerate(before))
+    assert {name for record in sent for name, _ in record.headers[len(OWN) :]} == {"streams.origin", "streams.redrives"}
+    assert len(letters.notes()) == 20
+
+
+def test_what_failed_again_keeps_its_origin_and_is_held_back_in_the_end(letters: Letters) -> None:
+    letters.fill(4)
+    letters.run("redrive", letters.group, "--execute")
+    again = [letters.letter(n, **{"streams.redrives": "1", "streams.origin": "x"}) for n in range(4)]
+    letters.live.send([*again[:2], *(letters.letter(n, **{"streams.redrives": "3"}) for n in (2, 3))])
+
+    said = letters.run("redrive", letters.group, "--execute")
+    assert "2 of 2 dead letters redriven" in said.stderr
+    assert "2 held back: sent again too often" in said.stderr
+    counts = Counter(text(dict(r.headers)["streams.redrives"]) for r in letters.sent(letters.redrive))
+    assert counts == {"1": 4, "2": 2}
+    (shown,) = letters.rows("show", letters.group, "0/1")
+    assert [event["dead_letter"] for event in shown["history"]] == ["0/0", "0/1"]
+    assert "2 of 2" in letters.run("redrive", letters.group, "--max-redrives", "4", "--execute").stderr
+
+
+def test_dead_letters_are_dropped_with_a_note(letters: Letters) -> None:
+    letters.fill(10)
+    letters.run("drop", letters.group, "--where", "value.n != 3", "--execute")
+    assert Counter(action for action, _ in letters.notes()) == {"dropped": 9}
+    assert letters.sent(letters.redrive) == []
+    said = letters.run("redrive", letters.group)
+    assert "1 dead letters would be redriven; 9 dropped already" in said.stderr
+
+
+@pytest.mark.parametrize("target", ["processor", "origin"])
+def test_a_run_that_is_killed_is_started_again_and_does_nothing_twice(letters: Letters, target: str) -> None:
+    letters.fill(3_000)
+    topic = letters.redrive if target == "processor" else letters.live.topic("items")
+    kills = 0
+    for _ in range(3):
+        with letters.live.run(
+            "dlq", "redrive", letters.group, "--to", target, "--execute", "--rate", "400/s"
+        ) as command:
+            begun = len(letters.notes())
+            deadline = time.monotonic() + 40
+            while len(letters.notes()) == begun:
+                assert time.monotonic() < deadline, command.log()
+                time.sleep(0.05)
+            command.process.send_signal(signal.SIGKILL)
+            assert command.wait(10) == -signal.SIGKILL
+            kills += 1
+    part = len(letters.sent(topic))
+    assert 0 < part < 3_000, "the kills have to come in the middle"
+    letters.run("redrive", letters.group, "--to", target, "--execute")
+    sent = origins(letters.sent(topic))
+    print(f"{sum(sent.values())} records compared after {kills} kills, the last at {part}")
+    assert sent == expected(letters, range(3_000))
+    assert max(Counter(letters.notes()).values()) == 1
+
+
+def test_of_two_at_the_same_time_the_first_is_fenced(letters: Letters) -> None:
+    letters.fill(2_000)
+    with letters.live.run("dlq", "redrive", letters.group, "--execute", "--rate", "100/s") as first:
+        deadline = time.monotonic() + 40
+        while not letters.notes():
+            assert time.monotonic() < deadline, first.log()
+            time.sleep(0.1)
+        second = letters.run("redrive", letters.group, "--execute")
+        assert first.wait(20) == 5
+    assert "another `streams dlq` command" in first.log()
+    assert "Traceback" not in first.log()
+    done = int(second.stderr.split(" of ")[0].rsplit(maxsplit=1)[-1])
+    assert 0 < done < 2_000, second.stderr
+    assert origins(letters.sent(letters.redrive)) == expected(letters, range(2_000))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_between_two_transactions(letters: Letters, number: signal.Signals, code: int) -> None:
+    letters.fill(500)
+    with letters.live.run("dlq", "redrive", letters.group, "--execute", "--rate", "20/s") as command:
+        deadline = time.monotonic() + 40
+        while not letters.notes():
+            assert time.monotonic() < deadline, command.log()
+            time.sleep(0.1)
+        assert command.end(number) == code
+    assert "run it again" in command.log()
+    sent, notes = letters.sent(letters.redrive), letters.notes()
+    assert 0 < len(sent) == len(notes) < 500
+    assert len(sent) % 20 == 0, "whole transactions"
+
+
+def test_a_rate_is_kept(letters: Letters) -> None:
+    letters.fill(150)
+    began = time.monotonic()
+    said = letters.run("redrive", letters.group, "--execute", "--rate", "50/s")
+    assert 2.0 < time.monotonic() - began < 20
+    assert "150 of 150" in said.stderr
+
+
+def test_a_record_that_the_broker_refuses_stays_open_and_the_others_go(letters: Letters) -> None:
+    live, small = letters.live, f"{letters.live.name}.small"
+    live.admin.create_topics([TopicSpec(small, PARTITIONS, {"max.message.bytes": "2000"})])
+    live.send([letters.letter(n, **{"__connect.errors.topic": small}) for n in range(20)])
+    live.send(
+        [letters.letter(20, **{"__connect.errors.topic": small})._replace(value=random.Random(1).randbytes(9_000))]
+    )
+    said = letters.run("redrive", letters.group, "--to", "origin", "--execute", code=1)
+    assert "20 of 21 dead letters redriven" in said.stderr
+    assert "1 refused by Kafka and left as they are, the first (0/5)" in said.stderr
+    assert len(live.read(small)) == 20
+    assert letters.rows("list", letters.group)[0]["count"] == 1
+
+
+def test_what_has_no_place_to_go_is_told(letters: Letters) -> None:
+    live = letters.live
+    live.send(
+        [
+            letters.letter(0, **{"__connect.errors.topic": "nowhere"}),
+            letters.letter(1, **{"__connect.errors.partition": "9"}),
+        ]
+    )
+    live.send([letters.letter(2, **{"__connect.errors.offset": "x"}), letters.letter(3, **{"streams.redrives": "-1"})])
+    said = letters.run("redrive", letters.group, "--to", "origin", "--execute")
+    assert "2 held back: its topic or partition is gone; 2 no dead letter" in said.stderr
+    assert live.read(letters.redrive) == []
+
+
+def test_topics_that_do_not_exist_are_told(live: Live) -> None:
+    live.deploy("copy")
+    letters = Letters.__new__(Letters)
+    letters.live, letters.group = live, f"{live.name}.copy"
+    assert f"did you mean {letters.group}?" in letters.run("list", f"{letters.group}y", code=2).stderr
+    if f"{letters.group}.redrive" not in live.admin.topics():
+        told = letters.run("redrive", letters.group, code=4).stderr
+        assert f"topic {letters.group}.redrive does not exist" in told
+        assert "streams topic create" in told
+
+
+def test_dead_letters_become_a_test(letters: Letters, tmp_path: Path) -> None:
+    letters.fill(3)
+    file = tmp_path / "test_written.py"
+    letters.run("show", letters.group, "-n", "2", "--as-test", str(file), "--app", letters.live.target)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        env=letters.live.full_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert json.dumps("ValueError: item 2")[1:-1] in file.read_text()
