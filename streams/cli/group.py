@@ -1,4 +1,4 @@
-"""`streams group`: consumer groups, their members and their lag."""
+"""`streams group`: consumer groups, their members and their lag; moving them has a module of its own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from streams.cli.options import BootstrapServers, Output, OutputFormat, Properties, settings_from
+from streams.cli.reset import reset
 from streams.cli.show import show
 from streams.kafka.admin import Admin
 
-app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
+app = typer.Typer(help="Consumer groups: list, describe, reset.", no_args_is_help=True)
+app.command("reset")(reset)
 
 
 @app.command("list")

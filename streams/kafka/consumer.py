@@ -42,6 +42,7 @@ class GroupConsumer:
 
     def __init__(self, config: Config) -> None:
         self._servers = config["bootstrap.servers"]
+        self._remedy = _GO_ON.format(group=config["group.id"])
         self._consumer = made(Consumer, config)
         self._raised: BaseException | None = None
 
@@ -66,7 +67,7 @@ class GroupConsumer:
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
-        return _polled(messages, self._servers)
+        return _polled(messages, self._servers, self._remedy)
 
     def committed(self, partitions: Iterable[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
         """Return the group's committed offsets, waiting until the transactions of previous owners are decided.
@@ -198,7 +199,7 @@ class Reader:
         messages = self._consumer.consume(1, timeout)
         if messages and most > 1:
             messages += self._consumer.consume(most - 1, 0)
-        polled = _polled(messages, self._servers)
+        polled = _polled(messages, self._servers, _START_AGAIN)
         records = [record for record in polled.records if record.origin in self._positions]
         for record in records:
             self._positions[record.origin] = record.offset + 1
@@ -222,7 +223,7 @@ def _at(positions: Positions) -> list[Assigned]:
     ]
 
 
-def _polled(messages: list[Message], servers: object) -> Polled:
+def _polled(messages: list[Message], servers: object, remedy: str) -> Polled:
     records: list[RawRecord] = []
     ends: dict[TopicPartition, int] = {}
     for message in messages:
@@ -232,7 +233,7 @@ def _polled(messages: list[Message], servers: object) -> Polled:
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             ends[TopicPartition(message.topic(), message.partition())] = message.offset()
         else:
-            _answer(error, message, servers)
+            _answer(error, message, servers, remedy)
     return Polled(records, ends)
 
 
@@ -251,18 +252,24 @@ def _record(message: Message) -> RawRecord:
     return tuple.__new__(Record, fields)
 
 
-def _answer(error: KafkaError, message: Message, servers: object) -> None:
+def _answer(error: KafkaError, message: Message, servers: object, remedy: str) -> None:
     """Raise what cannot pass; log what librdkafka goes on retrying by itself."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
         raise IncompatibleError(
-            f"the committed offset no longer exists: {error.str()}",
+            f"the offset to read from no longer exists: {error.str()}",
             where=f"{message.topic()}[{message.partition()}]",
-            fix="records were deleted before they were read; decide where to go on and reset the group",
+            fix=remedy,
         )
     if error.fatal() or error.code() in _FOR_GOOD:
         raise translate(error, "reading", servers)
     _log.warning("kafka is not answering", reason=error.str(), code=error.name())
 
+
+_GO_ON = (
+    "records were deleted before they were read; `streams group reset {group} --to committed` shows what is lost, "
+    "and with --execute goes on with the first record that is left"
+)
+_START_AGAIN = "records were deleted while they were read; start it again"
 
 _FOR_GOOD = frozenset(
     {

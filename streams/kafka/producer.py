@@ -14,6 +14,7 @@ from streams.errors import AbortedError, FencedError
 from streams.failpoints import Failpoint, reach
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, translate
+from streams.kafka.offsets import Place, assigned
 from streams.kafka.sending import Sending, fault
 from streams.record import TopicPartition
 
@@ -42,13 +43,23 @@ class TransactionalProducer(Sending):
             AbortedError: nothing was committed; abort and go back to the last committed offsets.
             FencedError: somebody else owns the id or the partitions, or the outcome is unknown: start afresh.
         """
-        self.begin()
-        consumed = [Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
-        self._call(lambda left: self._producer.send_offsets_to_transaction(consumed, group, left), "sending offsets")
-        reach(Failpoint.OFFSETS_SENT)
-        reach(Failpoint.COMMIT_SENT)
-        self._call(self._producer.commit_transaction, "committing")
-        self._open = False
+        self._send_offsets([Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()], group)
+        self._commit()
+
+    def commit_places(
+        self, places: Mapping[TopicPartition, Place], group: Any, confirm: Callable[[], None] = lambda: None
+    ) -> None:
+        """Commit the transaction with the places of a group in it that nobody is a member of.
+
+        `confirm` is called while they are sent and not yet committed: what it raises leaves them uncommitted. A worker
+        that joins after it waits for this transaction.
+
+        Raises:
+            AbortedError, FencedError: as `commit` does.
+        """
+        self._send_offsets(assigned(places), group)
+        confirm()
+        self._commit()
 
     def abort(self) -> None:
         """Roll the open transaction back. The next one gets a fresh producer.
@@ -87,6 +98,16 @@ class TransactionalProducer(Sending):
         super().begin()
         self._call(lambda _left: self._producer.begin_transaction(), "beginning")
         self._open = True
+
+    def _send_offsets(self, places: list[Assigned], group: Any) -> None:
+        self.begin()
+        self._call(lambda left: self._producer.send_offsets_to_transaction(places, group, left), "sending offsets")
+        reach(Failpoint.OFFSETS_SENT)
+
+    def _commit(self) -> None:
+        reach(Failpoint.COMMIT_SENT)
+        self._call(self._producer.commit_transaction, "committing")
+        self._open = False
 
     def _start(self) -> None:
         super()._start()

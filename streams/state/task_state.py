@@ -20,6 +20,9 @@ V = TypeVar("V")
 SOURCE = "streams.source"
 """The header of a changelog record: the offset of the task's input that was to be committed with it."""
 
+RESET = "streams.reset"
+"""The header of a changelog record that a reset of the group left: the offset of the input that it went to."""
+
 Declared = Store[Any, Any] | Table[Any, Any]
 
 
@@ -185,12 +188,13 @@ class TaskState:
 
     def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
         """Write rows read from a changelog or table topic, with the position behind them, in one write."""
+        assert self._backend is not None
         member = self._by_source[source]
         positions = {member.name: position}
         if not member.is_table:
-            records, positions[_newest(member.name)] = self._valid(member.name, records)
+            newest = self._backend.position(_newest(member.name)) or 0
+            records, positions[_newest(member.name)] = committed_rows(records, newest, self._committed)
         rows = [(record.key, record.value) for record in records if record.key is not None]
-        assert self._backend is not None
         self._backend.write({member.name: rows}, positions)
         for key, _ in rows:
             member.forget(key)
@@ -214,22 +218,6 @@ class TaskState:
                 fix="refer to it by its global name in the handler, or add it to uses=[…]",
             ) from None
 
-    def _valid(self, name: str, records: Sequence[RawRecord]) -> tuple[list[RawRecord], int]:
-        """Return the rows that belong to the state, and the newest offset of the input that they stand for.
-
-        Rows without a stamp were committed in a transaction. The others were sent before their commit, which may not
-        have come; and an owner that was replaced without knowing it may have sent some after its successor.
-        """
-        assert self._backend is not None
-        newest = self._backend.position(_newest(name)) or 0
-        valid = []
-        for record in records:
-            stamp = _stamp(record)
-            if stamp is None or newest <= stamp <= self._committed:
-                newest = newest if stamp is None else stamp
-                valid.append(record)
-        return valid, newest
-
     def _check_partition(self, member: Member[Any, Any], key: Key) -> None:
         elsewhere = self._foreign(member.encode_key(key))
         if elsewhere is not None:
@@ -240,11 +228,29 @@ class TaskState:
             )
 
 
+def committed_rows(records: Sequence[RawRecord], newest: int, committed: int) -> tuple[list[RawRecord], int]:
+    """Return the rows of a changelog that belong to the state, and the newest offset of the input they stand for.
+
+    Rows without a stamp were committed in a transaction. The others were sent before their commit, which may not
+    have come; and an owner that was replaced without knowing it may have sent some after its successor. `newest` is
+    the newest offset before these records, `committed` what is committed now.
+    """
+    rows = []
+    for record in records:
+        if (reset := _number(record, RESET)) is not None:
+            newest = reset
+        stamp = _number(record, SOURCE)
+        if stamp is None or newest <= stamp <= committed:
+            newest = newest if stamp is None else stamp
+            rows.append(record)
+    return rows, newest
+
+
 def _newest(name: str) -> str:
     """Name the position that the store keeps of the task's input, beside the one in its changelog."""
     return f"{name} source"
 
 
-def _stamp(record: RawRecord) -> int | None:
-    written = next((value for name, value in record.headers if name == SOURCE), None)
+def _number(record: RawRecord, header: str) -> int | None:
+    written = next((value for name, value in record.headers if name == header), None)
     return int(written) if written is not None and written.isdigit() else None

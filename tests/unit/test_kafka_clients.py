@@ -42,7 +42,7 @@ class Inner:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> GroupConsumer:
     monkeypatch.setattr(consumer, "Consumer", Inner)
-    return GroupConsumer({"bootstrap.servers": "b:1"})
+    return GroupConsumer({"bootstrap.servers": "b:1", "group.id": "g"})
 
 
 def inner(client: Any) -> Inner:

@@ -21,7 +21,7 @@ from streams.kafka.producer import AtLeastOnceProducer
 from streams.record import RawRecord, Record, TopicPartition
 from streams.settings import load_settings
 from streams.state.backend import Backend
-from streams.state.task_state import SOURCE, TaskState
+from streams.state.task_state import RESET, SOURCE, TaskState
 from streams.testing import Abort, Crash, DuplicateDelivery, Eviction, Fault, Rebalance, UnknownOutcome
 
 app = App("plain")
@@ -110,7 +110,7 @@ def test_outputs_repeat_where_a_commit_did_not_come(ran: list[Ran]) -> None:
 
 
 def test_changelog_rows_that_were_never_committed_would_spoil_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.state.task_state._stamp", lambda _record: None)
+    monkeypatch.setattr("streams.state.task_state._number", lambda *_: None)
 
     assert any(run(seed).wrong for seed in SEEDS)
 
@@ -157,6 +157,16 @@ def test_without_a_committed_offset_no_stamped_row_counts(state: TaskState) -> N
     restore(state, None, [row(0, "a", 1, source=b"1")])
 
     assert items_of(state, "a") is None
+
+
+def test_after_a_reset_of_the_group_rows_with_lower_stamps_count_again(state: TaskState) -> None:
+    mark = Record("changelog", b"a", None, 0, 0, 1, ((RESET, b"3"),))
+    late = row(2, "a", 9, source=b"2")
+
+    restore(state, 20, [row(0, "a", 1, 2, source=b"9"), mark, late, row(3, "b", 1, source=b"4")])
+
+    assert items_of(state, "a") is None
+    assert items_of(state, "b") == (1,)
 
 
 def test_rows_of_a_replaced_owner_are_not_restored(state: TaskState) -> None:
@@ -374,7 +384,7 @@ def consumer_that_answers(answer: Any, monkeypatch: pytest.MonkeyPatch) -> Group
             return answer
 
     monkeypatch.setattr("streams.kafka.consumer.Consumer", Told)
-    return GroupConsumer({"bootstrap.servers": "b:1"})
+    return GroupConsumer({"bootstrap.servers": "b:1", "group.id": "g"})
 
 
 def test_the_guarantee_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,54 @@
+"""Which group a command is about: what it reads, and where its state lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.errors import UsageError
+from streams.kafka.admin import Admin
+from streams.topology import Processor
+
+
+class Subject(NamedTuple):
+    """A consumer group with the topics that it reads, the changelogs of its state and the topic of waiting records.
+
+    These need not exist. `complete` says that it has no other state: found by the group's name alone, stores whose
+    changelog has a public name are not among them.
+    """
+
+    group: str
+    topics: tuple[str, ...]
+    changelogs: tuple[str, ...]
+    waiting: str
+    complete: bool
+
+
+def subject_of(processor: Processor) -> Subject:
+    """Return the group of a processor; its re-driven records stay where they are."""
+    changelogs = tuple(processor.changelog(store) for store in processor.stores)
+    return Subject(processor.group, (processor.source.name,), changelogs, _waiting(processor.group), complete=True)
+
+
+def subject_named(admin: Admin, group: str) -> Subject:
+    """Return a group by what lies in Kafka under its name.
+
+    Raises:
+        UsageError: there is no such group, or it has committed nothing.
+    """
+    admin.group(group)
+    read = {tp.topic for tp in admin.committed(group)} - {f"{group}.redrive"}
+    if not read:
+        raise UsageError(
+            f"group {group} has committed nothing, so its topics are not known", fix="name MODULE:APP instead"
+        )
+    found = (name for name in admin.topics() if name.startswith(f"{group}.") and name.endswith(".changelog"))
+    return Subject(group, tuple(sorted(read)), tuple(sorted(found)), _waiting(group), complete=False)
+
+
+def aside(subject: Subject, topic: str) -> Subject:
+    """Return the same group for a topic that is not its input: what waits came from the input."""
+    return subject._replace(topics=(topic,), waiting="")
+
+
+def _waiting(group: str) -> str:
+    return f"{group}.waiting"
