@@ -1,0 +1,131 @@
+"""The production handler over throw-away state: tables as they are now, stores that begin empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+from streams.avro.codec import Codec
+from streams.avro.registry import UnknownIdError
+from streams.errors import RecordError
+from streams.kafka.admin import partition_of
+from streams.policy import FailurePolicy
+from streams.record import RawRecord, TopicPartition
+from streams.state.backend import Backend
+from streams.state.task_state import Changes, TaskState
+from streams.task import Task
+from streams.topology import Processor
+
+_ORIGIN = attrgetter("origin")
+
+Refusal = tuple[RawRecord, RecordError]
+
+
+class Schemas(Protocol):
+    """What is needed of the registry."""
+
+    def schema(self, schema_id: int) -> str:
+        """Return the text of a schema."""
+
+
+class Handling:
+    """The tasks of some partitions of a processor. What fails is reported: nothing waits, nothing is a dead letter."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        codecs: Mapping[str, Codec[Any]],
+        schemas: Schemas,
+        folder: Path,
+        partitions: Iterable[TopicPartition],
+    ) -> None:
+        """Open empty state below `folder`."""
+        self._processor = replace(processor, on_failure=FailurePolicy.SKIP)
+        self._codecs = codecs
+        self._schemas = schemas
+        self._states = {tp: self._open(folder, tp.partition) for tp in partitions}
+        self._tasks = {tp: Task(self._processor, codecs, state) for tp, state in self._states.items()}
+
+    def tables(self) -> list[TopicPartition]:
+        """Return what the tables of these partitions are read from."""
+        return [source for state in self._states.values() for source in state.sources() if state.is_table(source)]
+
+    def load(self, rows: Iterable[Sequence[RawRecord]]) -> None:
+        """Fill the tables."""
+        for batch in rows:
+            for source, records in groupby(batch, _ORIGIN):
+                run = list(records)
+                state = next(one for one in self._states.values() if source in one.sources())
+                state.follow(source, run, run[-1].offset + 1)
+
+    def step(self, records: Sequence[RawRecord], expired: Callable[[], bool]) -> tuple[int, list[RawRecord]]:
+        """Handle records of one partition as far as one step goes; return how many, and their outputs.
+
+        Raises:
+            UnreachableError: the registry does not answer.
+        """
+        task = self._tasks[records[0].origin]
+        while True:
+            step = task.step(records, expired)
+            if step.consumed or step.missing is None:
+                return step.consumed, step.outputs
+            self._learn(step.missing)
+
+    def take_refusals(self) -> list[Refusal]:
+        """Return what failed since the last call."""
+        return [refusal for task in self._tasks.values() for refusal in task.take_refusals()]
+
+    def changes(self) -> dict[TopicPartition, list[Changes]]:
+        """Serialise what the stores were given.
+
+        Raises:
+            EncodeError: a value does not fit its schema.
+        """
+        return {tp: state.changes() for tp, state in self._states.items()}
+
+    def commit(self, changes: Mapping[TopicPartition, list[Changes]]) -> None:
+        """Keep it."""
+        for tp, state in self._states.items():
+            state.committed(changes[tp], {})
+
+    def discard(self) -> None:
+        """Forget what the stores were given since the last commit."""
+        for state in self._states.values():
+            state.discard()
+        self.take_refusals()
+
+    def close(self) -> None:
+        """Let go of the state; its folder can be deleted then."""
+        for state in self._states.values():
+            state.close()
+
+    def _learn(self, schema_id: int) -> None:
+        try:
+            text = self._schemas.schema(schema_id)
+        except UnknownIdError as unknown:
+            for codec in self._codecs.values():
+                codec.refuse(schema_id, unknown.what)
+        else:
+            for codec in self._codecs.values():
+                codec.learn(schema_id, text)
+
+    def _open(self, folder: Path, number: int) -> TaskState:
+        behind = self._processor.state()
+        if not behind:
+            return TaskState()
+        count = self._processor.source.partitions
+
+        def foreign(key: bytes) -> int | None:
+            home = partition_of(key, count)
+            return None if home == number else home
+
+        return TaskState(
+            Backend(folder / f"part-{number}", behind.values()),
+            {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
+            {declared: self._codecs[topic] for declared, topic in behind.items()},
+            foreign,
+        )
