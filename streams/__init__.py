@@ -6,12 +6,13 @@ Declare topics, tables, stores and processors on an `App`; `streams worker` runs
 from streams.app import App
 from streams.context import Context
 from streams.errors import StreamsError, UsageError
-from streams.policy import FailurePolicy
+from streams.policy import Failure, FailurePolicy, Retry
 from streams.publisher import Publisher
 from streams.record import Record, TopicPartition
 from streams.topic import Store, Table, Topic
 
 DEAD_LETTER = FailurePolicy.DEAD_LETTER
+PARK = FailurePolicy.PARK
 SKIP = FailurePolicy.SKIP
 STOP = FailurePolicy.STOP
 
@@ -28,9 +29,12 @@ __all__ = [
     "TopicPartition",
     # failing
     "DEAD_LETTER",
+    "PARK",
     "SKIP",
     "STOP",
+    "Failure",
     "FailurePolicy",
+    "Retry",
     "StreamsError",
     "UsageError",
 ]

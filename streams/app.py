@@ -14,7 +14,7 @@ from streams.context import Context
 from streams.duration import duration
 from streams.errors import UsageError
 from streams.keys import Key
-from streams.policy import FailurePolicy
+from streams.policy import DEFAULT, Failure, FailurePolicy
 from streams.state.task_state import Declared
 from streams.testing.driver import MemoryDriver
 from streams.topic import COMPACTED, DEFAULT_PARTITIONS, MOST_NAME_LENGTH, Store, Table, Topic, qualified
@@ -35,11 +35,13 @@ class App:
         name: str,
         *,
         settings: Mapping[str, Any] | None = None,
-        on_failure: FailurePolicy = FailurePolicy.DEAD_LETTER,
+        on_failure: Failure | FailurePolicy = DEFAULT,
     ) -> None:
         """Name the application; the name is the prefix of its groups and own topics.
 
         `settings` are the defaults of `streams.settings.Settings`, beaten by file, environment and command line.
+        `on_failure` answers the failures of processors that say nothing else: by default what a handler raises is
+        retried, and records that fail for good become dead letters.
         """
         if not _LEGAL_NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name an app", fix="use lower-case letters, digits and hyphens")
@@ -126,7 +128,7 @@ class App:
         *,
         to: Topic[Any] | Sequence[Topic[Any]] | None = None,
         uses: Iterable[Declared] = (),
-        on_failure: FailurePolicy | None = None,
+        on_failure: Failure | FailurePolicy | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
 
@@ -194,8 +196,8 @@ class App:
         """Yield each subject with the model of its values: what has to be registered at deploy (INV-8)."""
         contracts: dict[str, type[Any]] = {topic.subject: topic.model for topic in self._topics.values()}
         for processor in self.processors.values():
-            for store in processor.stores:
-                contracts.setdefault(f"{processor.changelog(store)}-value", store.model)
+            for store, topic in processor.changelogs().items():
+                contracts.setdefault(f"{topic}-value", store.model)
         yield from sorted(contracts.items())
 
     def select(self, names: Sequence[str]) -> list[Processor]:

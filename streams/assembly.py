@@ -12,22 +12,28 @@ import structlog
 
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
+from streams.journal import Journal
+from streams.judgement import Judgement
 from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from streams.orphans import OrphanWatch
+from streams.ports import Input, Output
 from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
 from streams.slot import Slot
 from streams.state.backend import Backend
+from streams.state.lazy import LazyStore
+from streams.state.protocol import StateStore
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
 from streams.topology import Processor
-from streams.worker import Input, Output, Worker
+from streams.waiting import Waiting
+from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -75,8 +81,18 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         return {source: Bounds(*held) for source, held in admin.ranges(sources).items()}
 
+    journal = Journal(slot.path / "attempt")
+    resources.callback(journal.close)
     worker = build_worker(
-        processor, settings, codecs, slot.partition, consumer, producer, Restorer(reader, bounds), lookup
+        processor,
+        settings,
+        codecs,
+        slot.partition,
+        consumer,
+        producer,
+        Restorer(reader, bounds),
+        lookup,
+        journal=journal,
     )
     resources.callback(worker.close)
     resources.callback(consumer.close)
@@ -122,17 +138,22 @@ def build_worker(
     restorer: Restorer,
     lookup: SchemaLookup,
     *,
+    journal: Journal | None = None,
     open_backend: Callable[[Path, Iterable[str]], Backend] = Backend,
     clock: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Worker:
     """Make the worker of a processor over whatever clients; `folder` holds the state of a partition."""
+    judgement = Judgement()
 
     def open_task(partition: TopicPartition) -> Task:
         number = partition.partition
-        return Task(
-            processor, codecs, _open_state(processor, codecs, number, lambda n: open_backend(folder(number), n))
-        )
+        path = folder(number)
+        state = _open_state(processor, codecs, number, path, lambda names: open_backend(path, names))
+        waiting = None
+        if processor.waiting is not None:
+            waiting = Waiting(state, processor.waiting, settings.waiting_records, settings.waiting_bytes)
+        return Task(processor, codecs, state, waiting, judgement)
 
     return Worker(
         consumer,
@@ -146,6 +167,9 @@ def build_worker(
         commit_records=settings.commit_records,
         stable_timeout=settings.transaction_timeout.total_seconds() + ABORT_SCAN,
         stamped=settings.guarantee == "at_least_once",
+        redrive_topic=processor.redrive_topic if processor.writes_dead_letters else None,
+        judgement=judgement,
+        journal=journal,
         clock=clock,
         now_ms=now_ms,
     )
@@ -155,12 +179,17 @@ def _open_state(
     processor: Processor,
     codecs: Mapping[str, Codec[Any]],
     number: int,
+    path: Path,
     open_backend: Callable[[Iterable[str]], Backend],
 ) -> TaskState:
-    """Open the state of one partition; a processor without stores and tables has none on disk."""
+    """Open the state of one partition; without stores and tables it takes no place on disk until a record waits."""
     behind = processor.state()
     if not behind:
         return TaskState()
+    lazy = list(behind) == [processor.waiting]
+    backend: StateStore = (
+        LazyStore(path, lambda: open_backend(behind.values())) if lazy else open_backend(behind.values())
+    )
     partitions = processor.source.partitions
 
     def foreign(key: bytes) -> int | None:
@@ -168,7 +197,7 @@ def _open_state(
         return None if home == number else home
 
     return TaskState(
-        open_backend(behind.values()),
+        backend,
         {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
         {declared: codecs[topic] for declared, topic in behind.items()},
         foreign,

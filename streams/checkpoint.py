@@ -122,7 +122,9 @@ class Checkpoint:
         for partition, stores in changes.items():
             for change in stores:
                 topic, number = change.changelog
-                stamp: Headers = ((SOURCE, b"%d" % offsets[partition]),) if self._stamped else ()
+                stamp: Headers = (
+                    ((SOURCE, b"%d" % offsets[partition]),) if self._stamped and partition in offsets else ()
+                )
                 rows: list[RawRecord] = [
                     Record(topic, key, value, now, number, headers=stamp) for key, value in change.rows
                 ]

@@ -10,10 +10,14 @@ RecordError                  one record's fault; `stage` says where: decode, pro
 ├─ DecodeError               `kind` names the defect of the frame
 ├─ EncodeError
 ├─ HandlerError              raised by user code
+├─ KilledError               its process died of it, again and again
+├─ DroppedError              given up by hand while it waited
 └─ SendError                 the broker refuses the record for good
-UnknownSchemaError           a frame names a schema id that this worker has not fetched yet
-CircuitOpenError             an outside dependency is down: the record waits, and has done nothing wrong
 RevokedError                 a handler outlived its worker's claim to the partition; what comes of it is dropped
+HoldError                    the next record cannot be dealt with now, through no fault of its own
+├─ UnknownSchemaError        its frame names a schema id that this worker has not fetched yet
+├─ CircuitOpenError          an outside dependency that its handler needs is down
+└─ WaitingFullError          it has to wait, and there is no room for it
 AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
 
@@ -103,27 +107,66 @@ class HandlerError(RecordError):
     stage = "process"
 
 
+class KilledError(RecordError):
+    """The process died of this record, again and again; it was alone in its transaction."""
+
+    stage = "process"
+    kind = "killed"
+
+    def __init__(self) -> None:
+        super().__init__("the record killed its process each time that it was handled")
+
+
+class DroppedError(RecordError):
+    """Somebody gave a waiting record up by hand."""
+
+    stage = "process"
+    kind = "dropped"
+
+
 class SendError(RecordError):
     """The broker refuses an output of the record for good, as too large for instance."""
 
     stage = "send"
 
 
-class UnknownSchemaError(Exception):
+class HoldError(Exception):
+    """A record cannot be dealt with now, through no fault of its own: its partition is held until `ready` says so.
+
+    The message tells people what it waits for, in a word or two.
+    """
+
+    def ready(self) -> bool:
+        """Tell whether it is worth another try."""
+        return True
+
+
+class UnknownSchemaError(HoldError):
     """A frame names a schema id that has to be fetched first (INV-8: once, by the worker)."""
 
     def __init__(self, schema_id: int) -> None:
-        super().__init__(f"schema id {schema_id} is not known here yet")
+        super().__init__(f"schema {schema_id}")
         self.schema_id = schema_id
 
 
-class CircuitOpenError(Exception):
+class CircuitOpenError(HoldError):
     """An outside dependency is not to be called now; `ready` tells when it may be tried again."""
 
     def __init__(self, dependency: str, ready: Callable[[], bool]) -> None:
-        super().__init__(f"the circuit of {dependency} is open")
+        super().__init__(f"breaker {dependency}")
         self.dependency = dependency
-        self.ready = ready
+        self._ready = ready
+
+    def ready(self) -> bool:
+        """Tell whether the dependency may be tried again."""
+        return self._ready()
+
+
+class WaitingFullError(HoldError):
+    """A record has to wait, but the waiting store of its partition is full."""
+
+    def __init__(self) -> None:
+        super().__init__("waiting store full")
 
 
 class RevokedError(Exception):

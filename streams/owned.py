@@ -1,34 +1,34 @@
-"""A partition that a worker owns: what was polled and not yet stepped, and how far it is."""
+"""A partition that a worker owns: what was polled and not yet stepped, how far it is, and what holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from streams.errors import RecordError
 from streams.record import RawRecord
 from streams.task import Task
 
 
-class Owned:
-    """The progress of one task between poll and commit.
+class Hold(NamedTuple):
+    """Why a partition may not go on, in words, and whether it may again; `retries` says that what waits goes on."""
+
+    reason: str
+    released: Callable[[], bool]
+    retries: bool = False
+
+
+class Feed:
+    """Records of one partition on their way to the task: polled, buffered, dealt with, committed.
 
     `committed` is where an abort goes back to, `done` is the next offset to deal with; None is the beginning.
     """
 
-    def __init__(self, task: Task, committed: int | None) -> None:
-        self.task = task
+    def __init__(self, committed: int | None) -> None:
         self.committed = committed
         self.done = committed
         self.buffer: list[RawRecord] = []
-        self.ready = False
-        self.missing: int | None = None  # the schema id that the next record waits for
-        self.refusals: dict[int, RecordError] = {}  # offsets whose outputs the broker would not take
         self._end: int | None = None
-
-    @property
-    def runnable(self) -> bool:
-        """Tell whether there is a record to step."""
-        return bool(self.buffer) and self.ready and self.missing is None
 
     def receive(self, records: Sequence[RawRecord]) -> None:
         """Take polled records of this partition in their order, without those dealt with or buffered before."""
@@ -48,7 +48,7 @@ class Owned:
 
     def take_end(self) -> int | None:
         """Return the end offset once everything before it is dealt with (INV-10)."""
-        if self.buffer or self._end is None or not self.ready:
+        if self.buffer or self._end is None:
             return None
         end, self._end = self._end, None
         if end <= (self.done or 0):
@@ -56,31 +56,80 @@ class Owned:
         self.done = end
         return end
 
-    def batch(self, most: int) -> list[RawRecord]:
-        """Return the next records to step: one alone if it is to be refused, else all before the next such one."""
-        batch = self.buffer[:most]
-        for index, record in enumerate(batch) if self.refusals else ():
-            if record.offset in self.refusals:
-                return batch[: index or 1]
-        return batch
-
     def advance(self, records: int) -> None:
         """Note that the first records of the buffer are dealt with."""
         if records:
             self.done = self.buffer[records - 1].offset + 1
             del self.buffer[:records]
 
-    def resume(self) -> None:
-        """Run, reading on from `done`; what was buffered meanwhile, an end event too, is read again."""
-        self.ready, self.missing = True, None
-        self._drop()
+    def drop(self) -> None:
+        """Forget what is buffered; it is read again. An end seen behind it would pass for its being done."""
+        self.buffer.clear()
+        self._end = None
 
     def rewind(self) -> None:
         """Forget everything since the last commit."""
-        self.done, self.missing = self.committed, None
-        self._drop()
-        self.task.state.discard()
+        self.done = self.committed
+        self.drop()
 
-    def _drop(self) -> None:
-        self.buffer.clear()
-        self._end = None  # an end that was seen behind dropped records would pass for their being done
+
+class Owned(Feed):
+    """The progress of one task between poll and commit."""
+
+    def __init__(self, task: Task, committed: int | None) -> None:
+        super().__init__(committed)
+        self.task = task
+        self.ready = False
+        self.hold: Hold | None = None
+        self.refusals: dict[int, RecordError] = {}  # offsets whose outputs the broker would not take
+
+    @property
+    def free(self) -> bool:
+        """Tell whether records may be stepped, if there are any."""
+        return self.ready and self.hold is None
+
+    @property
+    def retries(self) -> bool:
+        """Tell whether records that wait may be tried again."""
+        return self.ready and (self.hold is None or self.hold.retries)
+
+    @property
+    def runnable(self) -> bool:
+        """Tell whether there is a record to step."""
+        return bool(self.buffer) and self.ready and self.hold is None
+
+    def take_end(self) -> int | None:
+        """Return the end offset once everything before it is dealt with and the task runs."""
+        return super().take_end() if self.ready else None
+
+    def batch(self, most: int) -> list[RawRecord]:
+        """Return the next records to step: one alone if it is to be refused, else all before the next such one."""
+        return self.before_refusal(self.buffer[:most])
+
+    def before_refusal(self, batch: list[RawRecord]) -> list[RawRecord]:
+        """Cut a batch off before a record that is to be refused, or after it if it is the first."""
+        for index, record in enumerate(batch) if self.refusals else ():
+            if record.offset in self.refusals:
+                return batch[: index or 1]
+        return batch
+
+    def commit(self, offset: int) -> None:
+        """Note that everything before an offset is committed, and what waits is kept with it."""
+        self.committed = offset
+        waiting = self.task.waiting
+        self.refusals = {
+            at: why
+            for at, why in self.refusals.items()
+            if at >= offset or (waiting is not None and waiting.find(at) is not None)
+        }
+
+    def resume(self) -> None:
+        """Run, reading on from `done`; what was buffered meanwhile, an end event too, is read again."""
+        self.ready, self.hold = True, None
+        self.drop()
+
+    def rewind(self) -> None:
+        """Forget everything since the last commit."""
+        super().rewind()
+        self.hold = None
+        self.task.discard()

@@ -77,7 +77,7 @@ def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[A
         IncompatibleError: a schema that is to be written is not registered.
     """
     written = {topic.name: topic.model for topic in processor.outputs.values()}
-    written |= {processor.changelog(store): store.model for store in processor.stores}
+    written |= {topic: store.model for store, topic in processor.changelogs().items()}
     read = {processor.source.name: processor.source.model}
     read |= {processor.table_topic(table).name: table.topic.model for table in processor.tables}
     codecs = {name: Codec(model) for name, model in read.items()}
@@ -91,6 +91,9 @@ def _problem(spec: TopicSpec, existing: Mapping[str, int], configs: Mapping[str,
         return f"{spec.name} does not exist"
     if existing[spec.name] != spec.partitions:
         return f"{spec.name} has {existing[spec.name]} partitions, declared are {spec.partitions}"
+    declared, allowed = (int(config.get("max.message.bytes", 0)) for config in (spec.config, configs[spec.name]))
+    if allowed and allowed < declared:
+        return f"{spec.name} takes records of up to {allowed} bytes, declared are {declared}: some could not be kept"
     wanted = spec.config.get("cleanup.policy")
     found = configs[spec.name].get("cleanup.policy", "")
     if wanted and wanted not in found.split(","):

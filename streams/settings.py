@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     prefetch_bytes: int = Field(default=128 << 20, ge=1 << 20)
     prefetch_records: int = Field(default=100_000, ge=100)
     poll_records: int = Field(default=500, ge=1)  # what stays in the cache: 2,000 cost 15 % more CPU a record
+    waiting_records: int = Field(default=10_000, ge=1)
+    waiting_bytes: int = Field(default=64 << 20, ge=1 << 20)
     replication_factor: int = Field(default=-1, ge=-1)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

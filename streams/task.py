@@ -13,18 +13,13 @@ from typing import Any, NamedTuple, cast
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import Context
-from streams.errors import (
-    DecodeError,
-    EncodeError,
-    HandlerError,
-    RecordError,
-    StreamsError,
-    UnknownSchemaError,
-)
-from streams.policy import refuse
+from streams.errors import DecodeError, EncodeError, HandlerError, HoldError, RecordError, StreamsError
+from streams.failures import Failures
+from streams.judgement import Judgement
 from streams.record import RawRecord, Record
 from streams.state.task_state import TaskState
 from streams.topology import Processor
+from streams.waiting import Waiting
 
 MAX_STEP_OUTPUTS = 10_000  # a step ends between two records once it holds so many
 MAX_RECORD_OUTPUTS = 100_000  # more from one record is a handler error
@@ -39,14 +34,14 @@ Value = Any  # a decoded model, None for a tombstone, or the RecordError that re
 class Step(NamedTuple):
     """What one call of `step` did: so many records of the batch are dealt with, and these are their outputs.
 
-    `missing` names a schema id that has to be fetched before the next record can be dealt with. `counts` has
-    `processed`, `tombstones` and one entry for each stage that refused records.
+    `hold` says why the next record cannot be dealt with now. `counts` has one entry for each outcome: `processed`,
+    `tombstones`, `waiting`, `queued`, `parked`, and for records that were given up the stage in which they failed.
     """
 
     consumed: int
     outputs: list[RawRecord]
     counts: Counter[str]
-    missing: int | None = None
+    hold: HoldError | None = None
 
 
 class _Output(NamedTuple):
@@ -62,41 +57,59 @@ class _Output(NamedTuple):
 _Handled = tuple[int, Sequence[tuple[_Output, Any]], Sequence[RawRecord], str]
 
 
-class Task:
-    """One partition of one processor, with its state."""
+_NOTHING: Sequence[tuple[_Output, Any]] = ()
 
-    def __init__(self, processor: Processor, codecs: Mapping[str, Codec[Any]], state: TaskState) -> None:
-        """`codecs` has one codec for each topic name of the processor."""
+
+class Task:
+    """One partition of one processor, with its state, the records that wait included."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        codecs: Mapping[str, Codec[Any]],
+        state: TaskState,
+        waiting: Waiting | None = None,
+        judgement: Judgement | None = None,
+    ) -> None:
+        """`codecs` has one codec for each topic name of the processor.
+
+        Without `waiting` nothing is tried again: what fails is given up. `judgement` is shared by a worker's tasks.
+        """
         self.state = state
-        self._processor = processor
+        self.failures = Failures(processor, waiting, judgement or Judgement())
+        self.waiting = waiting
+        self._waits: Mapping[int, object] = {} if waiting is None else waiting.entries
         self._handler = processor.handler
-        self._refused_records: list[tuple[RawRecord, RecordError]] = []
+        self._wants_tombstones = processor.wants_tombstones
         self._context = Context(state)
         self._decode_batch = codecs[processor.source.name].decode
+        self._now_ms = 0
         self._outputs = {
             model: _Output(topic.name, topic.key_of(), codecs[topic.name]) for model, topic in processor.outputs.items()
         }
 
-    def step(self, batch: Sequence[RawRecord], expired: Callable[[], bool]) -> Step:
-        """Take the batch from bytes to bytes, as far as the limits allow.
+    def step(self, batch: Sequence[RawRecord], expired: Callable[[], bool], now_ms: int) -> Step:
+        """Take the batch from bytes to bytes, as far as the limits allow; records that wait may be among it.
 
-        A record that fails is refused by the processor's policy and leaves no other output and no state (INV-4); the
-        others are not touched by it.
+        A record that fails is answered by the processor's policy and leaves no other output and no state (INV-4); the
+        others are not touched by it. One whose key waits is put behind it.
 
         Raises:
             StoppedError: a record failed and the policy is STOP.
             UsageError: the handler misuses the state.
         """
         self.state.forget_marks()
+        self.failures.begin(batch)
+        self._now_ms = now_ms
         try:
             values = self._decode(batch)
-        except UnknownSchemaError as unknown:
-            return Step(0, [], Counter(), unknown.schema_id)
+        except HoldError as unknown:
+            return Step(0, [], Counter(), unknown)
         outputs: list[RawRecord] = []
         counts: Counter[str] = Counter()
-        consumed, missing = 0, None
-        while consumed < len(batch) and missing is None:
-            handled, missing = self._process(batch, values, consumed, expired)
+        consumed, hold = 0, None
+        while consumed < len(batch) and hold is None:
+            handled, hold = self._process(batch, values, consumed, expired)
             encoded, failure = self._encode(batch, consumed, handled)
             outputs += encoded
             done = len(handled) if failure is None else failure.at
@@ -104,20 +117,27 @@ class Task:
             consumed += done
             if failure is None:
                 break
+            hold = None
             mark, *_ = handled[done]
             self.state.rollback(mark)
             values[consumed] = failure.error
-        return Step(consumed, outputs, counts, missing)
+        self.failures.end(consumed)
+        return Step(consumed, outputs, counts, hold)
 
-    def refuse(self, record: RawRecord, error: RecordError) -> list[RawRecord]:
-        """Answer a record that failed; outside `step`, one whose outputs the broker refuses."""
-        self._refused_records.append((record, error))
-        return refuse(self._processor.on_failure, record, error, self._processor.dead_letter_topic)
+    def refuse(self, record: RawRecord, error: RecordError, now_ms: int) -> Step:
+        """Answer a record that failed outside `step`: one whose outputs the broker refuses."""
+        self.state.forget_marks()
+        try:
+            letters, outcome = self.failures.answer(record, error, now_ms)
+        except HoldError as hold:
+            return Step(0, [], Counter(), hold)
+        return Step(1, letters, Counter({outcome: 1}))
 
-    def take_refusals(self) -> list[tuple[RawRecord, RecordError]]:
-        """Return the records that were refused since the last call, for the log."""
-        taken, self._refused_records = self._refused_records, []
-        return taken
+    def discard(self) -> None:
+        """Forget what is not committed."""
+        self.state.discard()
+        if self.waiting is not None:
+            self.waiting.reload()
 
     def _decode(self, batch: Sequence[RawRecord]) -> list[Value]:
         frames = [record.value for record in batch if record.value is not None]
@@ -138,7 +158,7 @@ class Task:
 
     def _process(
         self, batch: Sequence[RawRecord], values: Sequence[Value], start: int, expired: Callable[[], bool]
-    ) -> tuple[list[_Handled], int | None]:
+    ) -> tuple[list[_Handled], HoldError | None]:
         """Run the handler from `start` until the batch ends, the step is full, or a schema is missing."""
         handled: list[_Handled] = []
         outputs = 0
@@ -147,9 +167,9 @@ class Task:
             before = mark()
             try:
                 item = self._handle(batch[index], values[index], before)
-            except UnknownSchemaError as unknown:
+            except HoldError as hold:
                 self.state.rollback(before)
-                return handled, unknown.schema_id
+                return handled, hold
             handled.append(item)
             outputs += len(item[1])
             if outputs >= MAX_STEP_OUTPUTS or expired():
@@ -157,25 +177,32 @@ class Task:
         return handled, None
 
     def _handle(self, record: RawRecord, value: Value, mark: int) -> _Handled:
+        waits = self._waits  # empty, mostly
+        if waits and self.failures.queue(record, self._now_ms):
+            return mark, (), (), "queued"
         if isinstance(value, RecordError):
-            return self._refused(record, value, mark)
-        if value is None and not self._processor.wants_tombstones:
-            return mark, (), (), "tombstones"
-        self._context.record = record
-        try:
-            return mark, self._route(self._handler(value, self._context)), (), "processed"
-        except (StreamsError, UnknownSchemaError, MemoryError):
-            raise
-        except RecordError as error:
-            return self._refused(record, error, mark)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; its record pays, nobody else
-            failure = HandlerError()
-            failure.__cause__ = error
-            return self._refused(record, failure, mark)
+            return self._failed(record, value, mark)
+        outcome, routed = "tombstones", _NOTHING
+        if value is not None or self._wants_tombstones:
+            self._context.record = record
+            try:
+                outcome, routed = "processed", self._route(self._handler(value, self._context))
+            except (StreamsError, HoldError, MemoryError):
+                raise
+            except RecordError as error:
+                return self._failed(record, error, mark)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; its record pays, nobody else
+                failure = HandlerError()
+                failure.__cause__ = error
+                return self._failed(record, failure, mark)
+        if waits:
+            self.failures.dealt_with(record)
+        return mark, routed, (), outcome
 
-    def _refused(self, record: RawRecord, error: RecordError, mark: int) -> _Handled:
+    def _failed(self, record: RawRecord, error: RecordError, mark: int) -> _Handled:
         self.state.rollback(mark)
-        return mark, (), self.refuse(record, error), error.stage
+        letters, outcome = self.failures.answer(record, error, self._now_ms)
+        return mark, (), letters, outcome
 
     def _route(self, result: Any) -> Sequence[tuple[_Output, Any]]:
         """Pair each value that the handler returned or yielded with the topic for its type."""

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from streams.context import Context
 from streams.errors import UsageError
-from streams.policy import FailurePolicy
+from streams.policy import Failure, FailurePolicy, as_failure
 from streams.state.task_state import Declared
 from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name, qualified
+from streams.waiting_record import WaitingRecord
 
 V = TypeVar("V")
 
@@ -25,7 +26,7 @@ Handler = Callable[[Any, Context], Any]
 
 # Retention goes by the records' own times, which a dead letter keeps: one of an old record would be gone in minutes.
 FOR_EVER = "-1"
-HEADER_ALLOWANCE = 64 << 10  # a dead letter is its record plus the reason
+HEADER_ALLOWANCE = 64 << 10  # a dead letter is its record plus the reason, and so is a record that waits
 DEFAULT_MAX_MESSAGE_BYTES = 1 << 20  # the broker's own default, rounded up
 
 
@@ -42,7 +43,8 @@ class Processor:
     """One handler with its input, outputs, state and failure policy; it runs as one consumer group.
 
     `source` and `outputs` are the topics in Kafka. `stores` and `tables` are the objects that the handler refers to;
-    what lies in Kafka for them is told by `changelog` and `table_topic`.
+    what lies in Kafka for them is told by `changelog` and `table_topic`. `waiting` keeps the records that are tried
+    again or parked; None where the policy knows neither.
     """
 
     app: str
@@ -52,8 +54,9 @@ class Processor:
     outputs: Mapping[type, Topic[Any]]
     stores: tuple[Store[Any, Any], ...]
     tables: tuple[Table[Any, Any], ...]
-    on_failure: FailurePolicy
+    on_failure: Failure
     wants_tombstones: bool
+    waiting: Store[int, WaitingRecord] | None = None
     namespace: str = ""
 
     @property
@@ -68,8 +71,19 @@ class Processor:
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where refused records go."""
+        """Where records go that are given up."""
         return f"{self.group}.dlq"
+
+    @property
+    def redrive_topic(self) -> str:
+        """Where dead letters come back from, and commands for records that wait."""
+        return f"{self.group}.redrive"
+
+    @property
+    def writes_dead_letters(self) -> bool:
+        """Tell whether its policy may answer with a dead letter, or lets records wait: those may be dropped by hand."""
+        letters = any(answer.then is FailurePolicy.DEAD_LETTER for answer in self.on_failure.answers())
+        return letters or self.waiting is not None
 
     @property
     def commit_every(self) -> timedelta | None:
@@ -91,8 +105,14 @@ class Processor:
 
     def state(self) -> dict[Declared, str]:
         """Map each store and table to the topic behind it."""
-        behind: dict[Declared, str] = {store: self.changelog(store) for store in self.stores}
-        return behind | {table: self.table_topic(table).name for table in self.tables}
+        behind: dict[Declared, str] = {table: self.table_topic(table).name for table in self.tables}
+        behind.update(self.changelogs().items())
+        return behind
+
+    def changelogs(self) -> dict[Store[Any, Any], str]:
+        """Map everything that it keeps, the records that wait included, to its changelog topic."""
+        kept = self.stores if self.waiting is None else (*self.stores, self.waiting)
+        return {store: self.changelog(store) for store in kept}
 
     def topics(self) -> Iterator[TopicSpec]:
         """Yield every topic that has to exist for this processor to run."""
@@ -103,16 +123,14 @@ class Processor:
             yield _spec(self.table_topic(table))
         for store in self.stores:
             yield TopicSpec(self.changelog(store), self.source.partitions, COMPACTED)
-        if self.on_failure is FailurePolicy.DEAD_LETTER:
-            yield self._dead_letter_spec()
-
-    def _dead_letter_spec(self) -> TopicSpec:
-        limit = int(self.source.config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
-        config = {
-            "retention.ms": FOR_EVER,
-            "max.message.bytes": str(limit + HEADER_ALLOWANCE),
-        }
-        return TopicSpec(self.dead_letter_topic, self.source.partitions, config)
+        limit = int(self.source.config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) + HEADER_ALLOWANCE
+        roomy = {"max.message.bytes": str(limit)}
+        kept = {"retention.ms": FOR_EVER, **roomy}
+        if self.writes_dead_letters:
+            yield TopicSpec(self.dead_letter_topic, self.source.partitions, kept)
+            yield TopicSpec(self.redrive_topic, self.source.partitions, kept)
+        if self.waiting is not None:
+            yield TopicSpec(self.changelog(self.waiting), self.source.partitions, {**COMPACTED, **roomy})
 
 
 def build_processor(
@@ -122,7 +140,7 @@ def build_processor(
     *,
     to: Topic[Any] | Sequence[Topic[Any]] | None,
     uses: Iterable[Declared],
-    on_failure: FailurePolicy,
+    on_failure: Failure | FailurePolicy,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -130,8 +148,7 @@ def build_processor(
         UsageError: what is declared contradicts itself; the message names the processor.
     """
     name = handler.__name__
-    if not isinstance(on_failure, FailurePolicy):
-        raise UsageError(f"processor {name}: on_failure={on_failure!r}", fix="use DEAD_LETTER, SKIP or STOP of streams")
+    policy = as_failure(on_failure)
     used = _used(handler, uses)
     parameters = _check_signature(name, handler)
     event = _hint(handler, parameters[0])
@@ -144,12 +161,18 @@ def build_processor(
         outputs=_routes(name, [] if to is None else [to] if isinstance(to, Topic) else list(to)),
         stores=tuple(u for u in used if isinstance(u, Store)),
         tables=tuple(u for u in used if isinstance(u, Table)),
-        on_failure=on_failure,
+        on_failure=policy,
         wants_tombstones=type(None) in typing.get_args(event),
+        waiting=_waiting(app, name, policy),
     )
     _check_tables(processor)
     _check_topics(processor)
     return processor
+
+
+def _waiting(app: str, name: str, policy: Failure) -> Store[int, WaitingRecord] | None:
+    waits = any(one.retry is not None or one.then is FailurePolicy.PARK for one in policy.answers())
+    return Store("waiting", int, WaitingRecord, f"{app}.{name}.waiting") if waits else None
 
 
 def _spec(topic: Topic[Any]) -> TopicSpec:
@@ -235,7 +258,7 @@ def _referenced(function: types.FunctionType) -> Iterator[object]:
 def _check_topics(processor: Processor) -> None:
     for spec in processor.topics():
         check_topic_name(spec.name)
-    changelogs = Counter(map(processor.changelog, processor.stores))
+    changelogs = Counter(processor.changelogs().values())
     changelogs.update(changelogs.keys() & {topic.name for topic in _others(processor)})
     shared = sorted(name for name, count in changelogs.items() if count > 1)
     if shared:

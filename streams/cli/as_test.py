@@ -121,7 +121,7 @@ def _reader(plan: Plan, topic: str) -> Processor:
 
 
 def _check_policy(processor: Processor) -> None:
-    if processor.on_failure is FailurePolicy.SKIP:
+    if processor.on_failure.then is FailurePolicy.SKIP:
         raise UsageError(
             f"{processor.name} skips what it refuses, so no test could tell", fix="let it use on_failure=DEAD_LETTER"
         )

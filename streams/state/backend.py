@@ -13,7 +13,7 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,15 @@ class Backend:
         length = _KEY_LENGTH.unpack_from(stored)[0]
         start = _KEY_LENGTH.size + length
         return bytes(stored[start:]) if stored[_KEY_LENGTH.size : start] == key else None
+
+    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every committed key with its value; nothing may be written meanwhile."""
+        for stored_key, stored in self._reader.cursor(self._databases[name]):
+            if stored_key[:1] == _PLAIN:
+                yield bytes(stored_key[1:]), bytes(stored)
+            else:
+                start = _KEY_LENGTH.size + _KEY_LENGTH.unpack_from(stored)[0]
+                yield bytes(stored[_KEY_LENGTH.size : start]), bytes(stored[start:])
 
     def position(self, name: str) -> int | None:
         """Return the next offset to read from the topic behind `name`; None if nothing was ever written."""

@@ -7,7 +7,7 @@ per commit, however often it changed in between.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -23,15 +23,22 @@ class _Absent:
 _ABSENT = _Absent()
 
 
+class Undoable(Protocol):
+    """Something whose writes can be taken back one by one, newest first."""
+
+    def restore(self, key: Any, before: object, was_dirty: bool) -> None:
+        """Set a key to what it was before a write."""
+
+
 class UndoLog:
     """The uncommitted writes of one task in the order they happened, so that one record's can be taken back."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Overlay[Any, Any], Any, object, bool]] = []
+        self._entries: list[tuple[Undoable, Any, object, bool]] = []
 
-    def append(self, overlay: Overlay[Any, Any], key: object, before: object, was_dirty: bool) -> None:
+    def append(self, changed: Undoable, key: object, before: object, was_dirty: bool) -> None:
         """Note what a key was before a write."""
-        self._entries.append((overlay, key, before, was_dirty))
+        self._entries.append((changed, key, before, was_dirty))
 
     def mark(self) -> int:
         """Return the point that `rollback` can go back to, until the next `clear`."""
@@ -39,8 +46,8 @@ class UndoLog:
 
     def rollback(self, mark: int) -> None:
         """Take back every write since `mark`, newest first."""
-        for overlay, key, before, was_dirty in reversed(self._entries[mark:]):
-            overlay.restore(key, before, was_dirty)
+        for changed, key, before, was_dirty in reversed(self._entries[mark:]):
+            changed.restore(key, before, was_dirty)
         del self._entries[mark:]
 
     def clear(self) -> None:

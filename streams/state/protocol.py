@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 Rows = Iterable[tuple[bytes, bytes | None]]
@@ -18,6 +18,9 @@ class StateStore(Protocol):
 
     def get(self, name: str, key: bytes) -> bytes | None:
         """Return the committed value of a key; None where there is none, b"" for an empty one."""
+
+    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every committed key with its value, in any order; nothing is written while it is read."""
 
     def position(self, name: str) -> int | None:
         """Return the next offset to read from the topic behind `name`; None if it was never told one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -29,6 +29,20 @@ class Reader(Protocol):
         """Take what is there."""
 
 
+class Fed(Protocol):
+    """Somebody else's records that come by the same reader."""
+
+    @property
+    def done(self) -> int | None:
+        """The offset to read from."""
+
+    def receive(self, records: Sequence[RawRecord]) -> None:
+        """Take records of one partition in their order."""
+
+    def reach_end(self, offset: int) -> None:
+        """Hear that the partition ends here for now."""
+
+
 class Bounds(NamedTuple):
     """What a partition holds: `start` up to and without `end`, the high watermark of READ_UNCOMMITTED."""
 
@@ -47,6 +61,7 @@ class Restorer:
         self._bounds = bounds
         self._states: dict[TopicPartition, TaskState] = {}
         self._targets: dict[TopicPartition, int] = {}
+        self._fed: dict[TopicPartition, Fed] = {}
 
     def begin(self, states: Iterable[TaskState]) -> None:
         """Take up the sources of tasks that were just opened; unusable local state is dropped and read anew."""
@@ -65,18 +80,24 @@ class Restorer:
 
     def poll(self, timeout: float = 0.0) -> None:
         """Apply what the reader has; each source's rows and position in one write."""
-        if not self._states:
+        if not self._states and not self._fed:
             return
         polled = self._reader.poll(BATCH, timeout)
         rows: dict[TopicPartition, list[RawRecord]] = {}
         for record in polled.records:
             rows.setdefault(record.origin, []).append(record)
         for source, records in rows.items():
+            if source in self._fed:
+                self._fed[source].receive(records)
+                continue
             self._states[source].follow(source, records, records[-1].offset + 1)
             if source in self._targets:
                 reach(Failpoint.RESTORING)
             self._reached(source, records[-1].offset + 1)
         for source, end in polled.ends.items():
+            if source in self._fed:
+                self._fed[source].reach_end(end)
+                continue
             self._states[source].follow(source, [], end)
             self._reached(source, end)
 
@@ -95,6 +116,16 @@ class Restorer:
             del self._states[source]
             self._targets.pop(source, None)
         self._reader.unfollow(sources)
+
+    def feed(self, source: TopicPartition, fed: Fed) -> None:
+        """Give somebody the records of a partition, from where it is done."""
+        self._fed[source] = fed
+        self._reader.follow({source: fed.done})
+
+    def unfeed(self, source: TopicPartition) -> None:
+        """Stop giving."""
+        if self._fed.pop(source, None) is not None:
+            self._reader.unfollow([source])
 
     def _reached(self, source: TopicPartition, position: int) -> None:
         """Note progress. The end event counts too: the last record may be a marker or have been compacted away."""

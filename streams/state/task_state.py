@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
@@ -98,16 +98,16 @@ class TaskState:
         foreign: Callable[[bytes], int | None] = lambda _key: None,
     ) -> None:
         """`foreign` names the partition of a key if it is not this task's own."""
-        self._undo = UndoLog()
+        self.undo = UndoLog()
         self._backend = backend
         self._foreign = foreign
-        self.mark = self._undo.mark
-        self.rollback = self._undo.rollback
-        self.forget_marks = self._undo.clear
+        self.mark = self.undo.mark
+        self.rollback = self.undo.rollback
+        self.forget_marks = self.undo.clear
         self._members: dict[Declared, Member[Any, Any]] = {}
         if backend is not None and sources is not None and codecs is not None:
             for declared, source in sources.items():
-                self._members[declared] = Member(declared, source, codecs[declared], backend, self._undo)
+                self._members[declared] = Member(declared, source, codecs[declared], backend, self.undo)
         self._by_source = {member.source: member for member in self._members.values()}
         self._committed = 0
         self._stores = [member for member in self._members.values() if not member.is_table]
@@ -142,6 +142,12 @@ class TaskState:
             )
         member.encode_key(key)  # a key without bytes is this record's fault; at the commit it would be everybody's
         member.overlay.put(key, value)
+
+    def items(self, declared: Store[K, V]) -> Iterator[tuple[K, V]]:
+        """Yield every committed key of a store with its value, in any order."""
+        member = self._member(declared)
+        for key, raw in () if self._backend is None else self._backend.items(member.name):
+            yield cast("K", member.decode_key(key)), member.codec.decode([raw])[0]
 
     def pending(self) -> int:
         """Count the changelog records that a commit would write now."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from streams.errors import UsageError
+from streams.avro.codec import Codec
+from streams.errors import UnknownSchemaError, UsageError
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
+from streams.redrives import as_read_first, command
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
-from streams.testing.replay import Expected, Replay
+from streams.testing.replay import Expected, Place, Replay
 from streams.testing.simulation import Runtime
+from streams.topology import Processor
+from streams.waiting_record import WaitingRecord
 
 A_WHILE = 0.01  # seconds between two runs of a handler: one that looks at the clock should see another time
 
@@ -47,6 +51,38 @@ class Audit:
         """Return the newest committed row of every key of a topic."""
         return _fold(record for tp in self._cluster.log.partitions(topic) for record in self._cluster.log.read(tp, 0))
 
+    def waiting(self, processor: Processor) -> dict[Place, WaitingRecord]:
+        """Return the committed rows of what waits, by partition and offset of the input."""
+        if processor.waiting is None:
+            return {}
+        log, codec = self._cluster.log, Codec(WaitingRecord)
+        rows: dict[Place, WaitingRecord] = {}
+        for tp in log.partitions(processor.changelog(processor.waiting)):
+            for frame in _fold(log.read(tp, 0)).values():
+                row = self._row(codec, frame)
+                rows[tp.partition, row.offset] = row
+        return rows
+
+    def _row(self, codec: Codec[WaitingRecord], frame: bytes) -> WaitingRecord:
+        try:
+            return codec.decode([frame])[0]
+        except UnknownSchemaError as unknown:
+            codec.learn(unknown.schema_id, self._cluster.registry.known(unknown.schema_id) or "")
+            return codec.decode([frame])[0]
+
+    def _came_back(self, processor: Processor) -> dict[int, list[RawRecord]]:
+        """Return the records that came back and were dealt with, as they were read first, by partition."""
+        log = self._cluster.log
+        topic = processor.redrive_topic
+        offsets = log.offsets.get(processor.group, {})
+        return {
+            tp.partition: as_read_first(
+                [one for one in log.read(tp, 0) if one.offset < offsets.get(tp, 0) and command(one) is None],
+                tp.partition,
+            )
+            for tp in (log.partitions(topic) if topic in log.topics else ())
+        }
+
     def _judge(self, judgement: Judgement, processor: str | None) -> Verdict:
         verdicts = []
         for runtime in self._chosen(processor):
@@ -81,15 +117,21 @@ class Audit:
     def _expected(self, runtime: Runtime, found: Found) -> Expected:
         log, registry = self._cluster.log, self._cluster.registry
         offsets = log.offsets.get(runtime.processor.group, {})
+        waiting = self.waiting(runtime.processor).keys()
+        back = self._came_back(runtime.processor)
         dealt_with = [
-            [record for record in log.read(tp, 0) if record.offset < offsets.get(tp, 0)]
+            [
+                record
+                for record in (*log.read(tp, 0), *back.get(tp.partition, ()))
+                if record.offset < offsets.get(tp, 0) and (record.partition, record.offset) not in waiting
+            ]
             for tp in log.partitions(runtime.processor.source.name)
         ]
         codecs = self._codecs[runtime.processor.name]
         replay = Replay(runtime.declared, codecs, registry.known, log.takes, runtime.tables)
-        return replay.run(
-            dealt_with, {(r.topic, r.key, r.value) for records in found.records.values() for r in records}
-        )
+        written = {(r.topic, r.key, r.value) for records in found.records.values() for r in records}
+        places = {(record.partition, record.offset) for records in back.values() for record in records}
+        return replay.run(dealt_with, written, places)
 
     def _found(self, runtime: Runtime) -> Found:
         processor, log = runtime.processor, self._cluster.log
@@ -111,7 +153,9 @@ class Audit:
         compared, wrong = 0, []
         for process in runtime.processes.values():
             for number in (held.partition for held in process.consumer.cursors if runtime.processor.state()):
-                backend = process.backends[number]
+                backend = process.backends.get(number)
+                if backend is None:  # nothing was ever written
+                    continue
                 for name in runtime.processor.state().values():
                     position = backend.position(name) or 0
                     records = self._cluster.log.read(TopicPartition(name, number), 0)

@@ -19,27 +19,23 @@ from streams.duration import duration
 from streams.errors import UnknownSchemaError, UsageError
 from streams.failpoints import Failpoint
 from streams.keys import Key
-from streams.policy import FailurePolicy
 from streams.record import UNSET, Headers, RawRecord, Record
 from streams.settings import given_settings
 from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
 from streams.testing.faults import Fault
 from streams.testing.folder import Folder
+from streams.testing.judge import Verdict, checked
 from streams.testing.memory import Log, MemoryRegistry
 from streams.testing.process import Cluster
 from streams.testing.simulation import Simulation
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.topic import Store, Table, Topic
 from streams.topology import Processor, TopicSpec
+from streams.waiting_record import WaitingRecord
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
-
-
-_WHAT_HAD_TO_BE = """\
-What had to be written is what the handlers give when they run again: variables outside of stores make that differ.
-At least once may write the same again after a failure; exactly once may not."""
 
 
 class Declarations(Protocol):
@@ -77,11 +73,13 @@ class MemoryDriver:
         settings: Mapping[str, Any] | None = None,
         late_markers: int = 0,
         restore_records: int = 5_000,
+        auto_advance: bool = True,
     ) -> None:
         """Start `workers` workers of every processor, or of the named ones, with `settings` over the app's own.
 
         `seed` decides the order of turns and where records without a key go. `late_markers` lets transaction markers
-        come up to so many turns after their decision; `restore_records` is how much a restore reads in one turn.
+        come up to so many turns after their decision; `restore_records` is how much a restore reads in one turn. With
+        `auto_advance` time passes until every retry is decided; without it they wait for `advance`.
 
         Raises:
             UsageError: the app has no processor, or none of such a name; an option or a setting cannot be used.
@@ -100,7 +98,7 @@ class MemoryDriver:
                 registry.register(subject, text)
         self._folder = Folder()
         self.cluster = Cluster(log, registry, self.clock, chosen, self._folder.path, restore_records)
-        self._simulation = Simulation(self.cluster, run, workers, self._random)
+        self._simulation = Simulation(self.cluster, run, workers, self._random, auto_advance=auto_advance)
         self._audit = Audit(self.cluster, self._simulation.runtimes)
         self._named: dict[Topic[Any], Topic[Any]] = {}
         self._codecs: dict[Topic[Any], Codec[Any]] = {}
@@ -217,7 +215,7 @@ class MemoryDriver:
         return [
             self._own(dead_letter_of(record, name))
             for name, processor in self._app.processors.items()
-            if processor.on_failure is FailurePolicy.DEAD_LETTER
+            if processor.writes_dead_letters
             for record in self.cluster.log.committed(processor.dead_letter_topic)
         ]
 
@@ -239,6 +237,16 @@ class MemoryDriver:
     def lag(self) -> dict[str, int]:
         """Return how many offsets of its input each processor has not committed."""
         return {name: runtime.lag for name, runtime in self._simulation.runtimes.items()}
+
+    @property
+    def waiting(self) -> list[WaitingRecord]:
+        """Return the records that wait or are parked now, by processor, partition and offset."""
+        return [
+            row
+            for processor in self._app.processors.values()
+            if processor.waiting is not None
+            for _, row in sorted(self._audit.waiting(processor).items())
+        ]
 
     # ---- what was committed, held against what had to be ----
 
@@ -315,16 +323,10 @@ class MemoryDriver:
         """Return how often each kind of fault took effect."""
         return Counter(self._simulation.happened)
 
-    def _judged(self, audit: Callable[[str | None], tuple[int, list[str]]], processor: str | None) -> int:
+    def _judged(self, audit: Callable[[str | None], Verdict], processor: str | None) -> int:
         self.settle()
-        compared, wrong = audit(processor)
         where = f"seed {self.seed}, faults {dict(self.faults)}, {self.cluster.settings.guarantee}"
-        if wrong:
-            shown = "\n".join(f"  - {line}" for line in wrong[:5])
-            raise AssertionError(f"{len(wrong)} wrong ({where}):\n{shown}\n{_WHAT_HAD_TO_BE}")
-        if not compared:
-            raise AssertionError(f"nothing was compared: no committed record has an output yet ({where})")
-        return compared
+        return checked(audit(processor), where)
 
     def _check_usable(self) -> None:
         if self._closed:

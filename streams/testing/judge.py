@@ -12,6 +12,11 @@ from streams.testing.replay import Expected
 Written = tuple[bytes | None, bytes | None]
 
 
+_WHAT_HAD_TO_BE = """\
+What had to be written is what the handlers give when they run again: variables outside of stores make that differ.
+At least once may write the same again after a failure; exactly once may not."""
+
+
 class Found(NamedTuple):
     """What a processor wrote, by topic: committed records in their order, and the newest row of each key."""
 
@@ -67,17 +72,31 @@ def disordered(processor: str, expected: Expected, found: Found) -> Verdict:
         there: dict[bytes | None, list[bytes | None]] = defaultdict(list)
         for record in found.records.get(topic, ()):
             there[record.key].append(record.value)
-        wanted: dict[tuple[bytes | None, int], list[bytes | None]] = defaultdict(list)
+        wanted: dict[tuple[bytes | None, bytes | None, int], list[bytes | None]] = defaultdict(list)
         for output in sorted(outputs, key=lambda output: output.offset):
-            if output.key is not None:  # without a key there is no order
-                wanted[output.key, output.partition].append(output.value)
+            if output.key is not None and output.source_key is not None:  # without a key there is no order
+                wanted[output.key, output.source_key, output.partition].append(output.value)
         compared += len(outputs)
         wrong += [
             f"{processor} wrote the records of key {key!r} to {topic} in another order than they came"
-            for (key, _), values in wanted.items()
+            for (key, _, _), values in wanted.items()
             if not _in_order(values, there[key])
         ]
     return Verdict(compared, wrong)
+
+
+def checked(verdict: Verdict, where: str) -> int:
+    """Return how much was compared.
+
+    Raises:
+        AssertionError: something is wrong, or nothing was compared; it says `where`.
+    """
+    if verdict.wrong:
+        shown = "\n".join(f"  - {line}" for line in verdict.wrong[:5])
+        raise AssertionError(f"{len(verdict.wrong)} wrong ({where}):\n{shown}\n{_WHAT_HAD_TO_BE}")
+    if not verdict.compared:
+        raise AssertionError(f"nothing was compared: no committed record has an output yet ({where})")
+    return verdict.compared
 
 
 def _count(records: Iterable[RawRecord]) -> Counter[Written]:

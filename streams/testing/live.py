@@ -19,7 +19,6 @@ from streams.kafka.admin import Admin, Range
 from streams.kafka.consumer import Reader
 from streams.kafka.snapshot import read_through
 from streams.keys import Key
-from streams.policy import FailurePolicy
 from streams.publisher import Publisher
 from streams.record import UNSET, Headers, RawRecord, Record, TopicPartition
 from streams.settings import Settings, require
@@ -208,7 +207,7 @@ class LiveDriver:
     def dead_letters(self) -> list[DeadLetter]:
         """The records that were refused, by processor, partition and offset of the dead letter."""
         self.settle()
-        refusing = [one for one in self._processors if one.on_failure is FailurePolicy.DEAD_LETTER]
+        refusing = [one for one in self._processors if one.writes_dead_letters]
         return [
             self._own(dead_letter_of(record, one.name))
             for one in refusing

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from streams.avro.codec import Codec
 from streams.context import Context
-from streams.errors import EncodeError, HandlerError, RecordError, UnknownSchemaError
+from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, UnknownSchemaError
 from streams.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
@@ -27,11 +27,16 @@ Written = tuple[str, bytes | None, bytes | None]
 """Topic, key and value of a record."""
 
 
+Place = tuple[int, int]
+"""Partition and offset of a record of the input."""
+
+
 class Output(NamedTuple):
     """A record that has to be in a topic, and the one that it came from."""
 
     key: bytes | None
     value: bytes | None
+    source_key: bytes | None
     partition: int
     offset: int
 
@@ -142,21 +147,27 @@ class Replay:
         self._takes = takes
         self._tables = tables
 
-    def run(self, partitions: Iterable[Iterable[RawRecord]], found: Collection[Written]) -> Expected:
+    def run(
+        self, partitions: Iterable[Iterable[RawRecord]], found: Collection[Written], given_up: Collection[Place] = ()
+    ) -> Expected:
         """Return what the records of each partition, in their order, come to.
 
-        Where attempts at a record saw different rows, the one counts whose outputs were `found`.
+        Where attempts at a record saw different rows, the one counts whose outputs were `found`. The records at the
+        places `given_up` left a dead letter, whatever the handler does with them now.
         """
         expected = Expected(
             outputs={topic.name: [] for topic in self._processor.outputs.values()},
             rows={self._processor.changelog(store): {} for store in self._processor.stores},
         )
-        if self._processor.on_failure is FailurePolicy.DEAD_LETTER:
+        if self._processor.writes_dead_letters:
             expected.outputs[self._processor.dead_letter_topic] = []
         for records in partitions:
             rows: Reads = {}
             for record in records:
                 expected.records += 1
+                if (record.partition, record.offset) in given_up and record.topic == self._processor.source.name:
+                    self._add(record, self._dead_letter(record), rows, expected)
+                    continue
                 attempts = (self._attempt(record, rows, reads) for reads in self._tables.of(record))
                 self._add(record, _committed(attempts, found), rows, expected)
         return expected
@@ -168,15 +179,22 @@ class Replay:
             changes = [self._row(store, key, value) for (store, key), value in ctx.changed.items()]
             if not all(map(self._takes, [*outputs, *changes])):
                 raise EncodeError("too large")  # noqa: TRY301 - one way out for whatever refuses the record
-        except (Exception, SystemExit):  # noqa: BLE001 - user code may raise anything
-            dead = self._processor.on_failure is FailurePolicy.DEAD_LETTER
-            return _Attempt([record._replace(topic=self._processor.dead_letter_topic)] if dead else [], [], {})
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - user code may raise anything
+            error: RecordError = raised if isinstance(raised, RecordError) else HandlerError()
+            error.__cause__ = error.__cause__ if error is raised else raised
+            skipped = self._processor.on_failure.answer(error).then is FailurePolicy.SKIP
+            return _Attempt([], [], {}) if skipped else self._dead_letter(record)
         return _Attempt(outputs, changes, ctx.changed)
+
+    def _dead_letter(self, record: RawRecord) -> _Attempt:
+        return _Attempt([record._replace(topic=self._processor.dead_letter_topic)], [], {})
 
     def _add(self, record: RawRecord, attempt: _Attempt, rows: Reads, expected: Expected) -> None:
         rows.update(attempt.changed)
         for output in attempt.outputs:
-            expected.outputs[output.topic].append(Output(output.key, output.value, record.partition, record.offset))
+            expected.outputs[output.topic].append(
+                Output(output.key, output.value, record.key, record.partition, record.offset)
+            )
         for change in attempt.changes:
             table = expected.rows[change.topic]
             if change.value is None:
@@ -202,7 +220,7 @@ class Replay:
         except UnknownSchemaError as unknown:
             text = self._schema(unknown.schema_id)
             if text is None:
-                raise RecordError(str(unknown)) from unknown
+                raise DecodeError("unknown-schema-id", str(unknown)) from unknown
             codec.learn(unknown.schema_id, text)
             return codec.decode([frame])[0]
 

@@ -23,6 +23,7 @@ from streams.topology import Processor
 
 MOST_TURNS = 10_000  # about ten seconds; and MORE_TURNS for every record that waits
 MORE_TURNS = 10
+MOST_PROBES = 30  # of a processor that is paused because most of its keys fail
 SLICE = timedelta(milliseconds=500)  # of time that passes while something waits for it
 MOMENT = timedelta(milliseconds=1)  # by which an interval is over, whatever rounding does to seconds
 TURNS_WITHOUT = 8  # that others take while a process stands still
@@ -185,7 +186,18 @@ class _Armed:
 class Simulation:
     """Every processor of an app on one cluster."""
 
-    def __init__(self, cluster: Cluster, processors: dict[str, Processor], workers: int, random: Random) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        processors: dict[str, Processor],
+        workers: int,
+        random: Random,
+        *,
+        auto_advance: bool = True,
+    ) -> None:
+        """With `auto_advance`, `settle` lets time pass until every retry is decided."""
+        self._auto_advance = auto_advance
+        self._probes = 0
         self.cluster = cluster
         self.runtimes = {
             name: Runtime(cluster, processor, workers, self._without) for name, processor in processors.items()
@@ -196,15 +208,18 @@ class Simulation:
         self._stopped: list[Process] = []
 
     def settle(self) -> None:
-        """Let the workers turn until nothing is left that they could do now; time passes only up to commits.
+        """Let the workers turn until nothing is left that they could do; time passes only up to commits and retries.
+
+        A processor that paused because most of its keys fail gets some attempts, and is then left as it is.
 
         Raises:
             StreamsError: a processor ended for good, or processors feed each other without end.
         """
         most = MOST_TURNS + MORE_TURNS * sum(runtime.lag for runtime in self.runtimes.values())
+        self._probes = 0
         with self._watched():
             for _ in range(most):
-                if not self._round():
+                if not self._round() and not self._reach_retry():
                     return
         behind = ", ".join(name for name, runtime in self.runtimes.items() if runtime.lag)
         raise UsageError(
@@ -291,6 +306,20 @@ class Simulation:
         for runtime, process in turning:
             runtime.turn(process)
         return bool(turning)
+
+    def _reach_retry(self) -> bool:
+        """Let time pass up to the next retry, if there is one to be waited for."""
+        workers = [process.worker for _, process in self._processes()] if self._auto_advance else []
+        due = [at for worker in workers if (at := worker.next_due()) is not None]
+        if not due:
+            return False
+        if any(worker.suspended for worker in workers):
+            self._probes += 1
+            if self._probes > MOST_PROBES:
+                return False
+        now = self.cluster.clock.now_ms()
+        self._pass(timedelta(milliseconds=max(1, min(due) - now)))
+        return True
 
     def _pass(self, by: timedelta) -> None:
         self.cluster.clock.advance(by)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+from streams.dead_letters import REASONS
 from streams.keys import Key
 from streams.record import Headers, RawRecord, Record
 from streams.topic import Store, Table, Topic
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
-
-_REASONS: Final = ("__connect.errors.", "streams.error.")
 
 
 class DeadLetter(NamedTuple):
@@ -38,7 +37,7 @@ def dead_letter_of(record: RawRecord, processor: str) -> DeadLetter:
     reason = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     topic, partition = reason["__connect.errors.topic"], int(reason["__connect.errors.partition"])
     offset = int(reason["__connect.errors.offset"])
-    own = tuple(header for header in record.headers if not header[0].startswith(_REASONS))
+    own = tuple(header for header in record.headers if not header[0].startswith(REASONS))
     return DeadLetter(
         processor,
         Record(topic, record.key, record.value, record.timestamp_ms, partition, offset, own),

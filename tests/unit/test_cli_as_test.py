@@ -20,9 +20,9 @@ from streams.avro.model import schema_of
 from streams.avro.registry import UnknownIdError
 from streams.cli.as_test import MOST_RECORDS, Plan, plan, write_test
 from streams.cli.literals import literal
+from streams.dead_letters import Refusal, dead_letter
 from streams.errors import HandlerError, UsageError
 from streams.load import load_app
-from streams.policy import FailurePolicy, refuse
 from streams.record import RawRecord, Record
 
 APP = """
@@ -82,7 +82,7 @@ def order(n: int, topic: str = "orders", **more: Any) -> RawRecord:
 def refused(record: RawRecord) -> RawRecord:
     error = HandlerError()
     error.__cause__ = ValueError('a "bad" \\ number\nand more')
-    (letter,) = refuse(FailurePolicy.DEAD_LETTER, record, error, "shop.ship.dlq")
+    letter = dead_letter(record, Refusal(error, "shop.ship", "shop.ship", 1, 0), "shop.ship.dlq")
     return letter._replace(partition=1, offset=0)
 
 

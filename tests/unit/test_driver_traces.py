@@ -50,7 +50,7 @@ def test_the_toolkit_says_warnings_alone_and_the_handlers_whatever_they_like(
         driver.send(inputs, Item(key="a", n=1), Item(key="a", n=-1))
         assert not structlog.is_configured()
     told = capsys.readouterr().out
-    assert [word in told for word in ("handler", "record refused", "transaction aborted")] == [True] * 3
+    assert [word in told for word in ("handler", "record failed", "transaction aborted")] == [True] * 3
     assert [word in told for word in ("assigned", "running", "revoked")] == [False] * 3
 
 

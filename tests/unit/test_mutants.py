@@ -50,10 +50,10 @@ def marked_before_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_rollback_of_a_refused_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: Task, record: Any, error: Any, mark: int) -> Any:
-        return mark, (), self.refuse(record, error), error.stage
+    def failed(self: Task, record: Any, error: Any, mark: int) -> Any:
+        return mark, (), *self.failures.answer(record, error, 0)
 
-    monkeypatch.setattr(Task, "_refused", refused)
+    monkeypatch.setattr(Task, "_failed", failed)
 
 
 def refused_records_block(monkeypatch: pytest.MonkeyPatch) -> None:

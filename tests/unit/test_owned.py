@@ -9,7 +9,7 @@ from rig import CODECS, Item
 
 from streams import App
 from streams.errors import SendError
-from streams.owned import Owned
+from streams.owned import Hold, Owned
 from streams.record import RawRecord, Record
 from streams.state.task_state import TaskState
 from streams.task import Task
@@ -133,11 +133,11 @@ def test_no_end_counts_while_the_state_is_restored() -> None:
 def test_after_a_wait_everything_is_read_again() -> None:
     """INV-10: what was buffered is dropped, so an end seen behind it must not pass for its being done."""
     one = owned(2, ready=False)
-    one.missing = 7
+    one.hold = Hold("schema 7", lambda: False)
     one.receive(records(2, 3))
     one.reach_end(4)
     one.resume()
-    assert (one.ready, one.missing, one.runnable) == (True, None, False)
+    assert (one.ready, one.hold, one.runnable) == (True, None, False)
     assert one.take_end() is None
     one.receive(records(2, 3))
     assert offsets(one.batch(10)) == [2, 3]
@@ -147,11 +147,11 @@ def test_a_rewind_forgets_everything_since_the_commit() -> None:
     one = owned(2)
     one.receive(records(2, 3, 4))
     one.advance(2)
-    one.missing = 7
+    one.hold = Hold("schema 7", lambda: False)
     one.reach_end(9)
     one.refusals[3] = SendError("too large")
     one.rewind()
-    assert (one.done, one.missing, one.take_end(), one.buffer) == (2, None, None, [])
+    assert (one.done, one.hold, one.take_end(), one.buffer) == (2, None, None, [])
     assert set(one.refusals) == {3}  # what the broker refuses, it refuses again
 
 
@@ -171,5 +171,5 @@ def test_nothing_runs_while_a_schema_is_missing() -> None:
     one = owned()
     one.receive(records(0))
     assert one.runnable
-    one.missing = 7
+    one.hold = Hold("schema 7", lambda: False)
     assert not one.runnable

@@ -1,19 +1,12 @@
-"""What a refused record leaves behind."""
+"""What a policy answers, by exception, attempt and time."""
 
 from __future__ import annotations
 
 import pytest
 
-from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, SendError, StoppedError
-from streams.policy import MAX_REASON_BYTES, FailurePolicy, describe, refuse
-from streams.record import Record
-
-RECORD = Record("in", b"k", b"v", 7, 3, 42, (("trace", b"1"), ("nothing", None), ("streams.error.kind", b"old")))
-
-
-class MuteError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("cannot say it")
+from streams import DEAD_LETTER, PARK, SKIP, STOP, Failure, FailurePolicy, Retry
+from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, SendError, UsageError
+from streams.policy import DEFAULT, as_failure
 
 
 def caused_by(cause: BaseException) -> HandlerError:
@@ -22,62 +15,80 @@ def caused_by(cause: BaseException) -> HandlerError:
     return error
 
 
-def test_skip_leaves_nothing() -> None:
-    """INV-4, INV-5."""
-    assert refuse(FailurePolicy.SKIP, RECORD, DecodeError("bad-magic"), "dlq") == []
+def test_handlers_are_tried_again_and_bytes_that_do_not_decode_are_not() -> None:
+    assert DEFAULT.answer(caused_by(ValueError())).retry == Retry()
+    for error in (DecodeError("truncated"), EncodeError("no number"), SendError("too large")):
+        assert DEFAULT.answer(error).retry is None
+        assert DEFAULT.answer(error).then is DEAD_LETTER
 
 
-def test_stop_says_which_record_and_why() -> None:
-    with pytest.raises(StoppedError) as raised:
-        refuse(FailurePolicy.STOP, RECORD, caused_by(ValueError("negative")), "dlq")
-    assert "negative" in str(raised.value)
-    assert "in[3] offset 42" in str(raised.value)
-    assert raised.value.exit_code == 6
+@pytest.mark.parametrize("bare", list(FailurePolicy))
+def test_a_bare_answer_is_given_at_once(bare: FailurePolicy) -> None:
+    policy = as_failure(bare)
+    answer = policy.answer(caused_by(ValueError()))
+    assert (answer.retry, answer.then, answer.pauses) == (None, bare, False)
+
+
+BY_TYPE = Failure(
+    Retry(5),
+    then=PARK,
+    by_type={
+        OSError: Failure(Retry(9), then=STOP),
+        ConnectionError: SKIP,
+        DecodeError: Failure(Retry(2), then=SKIP),
+        HandlerError: DEAD_LETTER,
+    },
+)
 
 
 @pytest.mark.parametrize(
-    ("error", "stage", "kind", "name", "message"),
+    ("error", "then", "attempts"),
     [
-        (DecodeError("truncated", "at 5"), "decode", "truncated", "streams.errors.DecodeError", "truncated: at 5"),
-        (caused_by(ValueError("negative")), "process", "process", "builtins.ValueError", "ValueError: negative"),
-        (EncodeError("no number"), "encode", "encode", "streams.errors.EncodeError", "no number"),
-        (SendError("too large"), "send", "send", "streams.errors.SendError", "too large"),
+        (caused_by(FileNotFoundError()), STOP, 9),
+        (caused_by(ConnectionResetError()), SKIP, None),  # more specific than OSError
+        (caused_by(ValueError()), DEAD_LETTER, None),  # ours comes after the user's own
+        (DecodeError("truncated"), SKIP, 2),  # named, so it is tried again
+        (EncodeError("no number"), PARK, None),
     ],
 )
-def test_a_dead_letter_keeps_everything_and_says_why(
-    error: RecordError, stage: str, kind: str, name: str, message: str
-) -> None:
-    """INV-4: bytes, key, headers and timestamp as they came, the reason in headers; ours of an earlier life go."""
-    [letter] = refuse(FailurePolicy.DEAD_LETTER, RECORD, error, "dlq")
-    assert (letter.topic, letter.key, letter.value, letter.timestamp_ms) == ("dlq", b"k", b"v", 7)
-    assert (letter.partition, letter.offset) == (-1, -1)
-    assert letter.headers[:2] == (("trace", b"1"), ("nothing", None))
-    assert dict(letter.headers[2:]) == {
-        "__connect.errors.topic": b"in",
-        "__connect.errors.partition": b"3",
-        "__connect.errors.offset": b"42",
-        "__connect.errors.stage": stage.encode(),
-        "__connect.errors.exception.class.name": name.encode(),
-        "__connect.errors.exception.message": message.encode(),
-        "streams.error.kind": kind.encode(),
-    }
+def test_the_most_specific_type_answers(error: RecordError, then: FailurePolicy, attempts: int | None) -> None:
+    answer = BY_TYPE.answer(error)
+    assert answer.then is then
+    assert (answer.retry.attempts if answer.retry else None) == attempts
 
 
-def test_a_long_reason_is_cut() -> None:
-    [letter] = refuse(FailurePolicy.DEAD_LETTER, RECORD, caused_by(ValueError("ä" * 100_000)), "dlq")
-    assert max(len(value or b"") for _, value in letter.headers) == MAX_REASON_BYTES
+def test_delays_double_up_to_the_last_and_are_shortened_by_up_to_a_half() -> None:
+    retry = Retry(20, "1s..1m")
+    for failures, whole in [(1, 1_000), (2, 2_000), (5, 16_000), (7, 60_000), (19, 60_000)]:
+        delays = [retry.delay_ms(failures, salt) for salt in range(500)]
+        assert whole / 2 <= min(delays) < whole * 0.55
+        assert whole * 0.95 < max(delays) <= whole
+        assert len(set(delays)) > 100
+    assert retry.delay_ms(3, 7) == retry.delay_ms(3, 7)
 
 
-@pytest.mark.parametrize("cause", [MuteError(), ValueError("\ud800"), KeyError("k")])
-def test_whatever_the_users_exception_says_the_record_is_refused(cause: Exception) -> None:
-    """INV-4: an exception that cannot even be shown must not take the worker with it."""
-    [letter] = refuse(FailurePolicy.DEAD_LETTER, RECORD, caused_by(cause), "dlq")
-    assert type(cause).__name__.encode() in dict(letter.headers)["__connect.errors.exception.message"]
-    assert type(cause).__name__ in describe(caused_by(cause))
+def test_the_budget_ends_by_attempts_and_by_time() -> None:
+    retry = Retry(3, "1s..1s", within="10s")
+    assert [retry.due_ms(failures, 0, 0, 1) is not None for failures in (1, 2, 3, 4)] == [True, True, True, False]
+    assert retry.due_ms(1, 0, 9_000, 1) is not None
+    assert retry.due_ms(1, 0, 9_999, 1) is None
 
 
-def test_our_own_words_come_before_those_of_the_cause() -> None:
-    error = DecodeError("truncated", "at 5")
-    error.__cause__ = IndexError("list index out of range")
-    assert describe(error) == "truncated: at 5"
-    assert describe(HandlerError("one record gave too much")) == "one record gave too much"
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Retry(0),
+        lambda: Retry(3, "5s..1s"),
+        lambda: Retry(3, "soon"),
+        lambda: Retry(3, within="later"),
+        lambda: Failure(then="park"),
+        lambda: Failure("twice"),
+        lambda: Failure(by_type={"ValueError": SKIP}),
+        lambda: Failure(by_type={ValueError: "skip"}),
+        lambda: as_failure("park"),
+    ],
+)
+def test_what_is_no_policy_is_refused_where_it_is_written(make: object) -> None:
+    with pytest.raises(UsageError) as raised:
+        make()  # type: ignore[operator]
+    assert raised.value.fix

@@ -62,7 +62,7 @@ def test_the_processor_of_the_readme_notifies_every_friend() -> None:
     post = PostPublished(post_id="p1", author_id="7", posted_at=datetime(2026, 1, 1, tzinfo=UTC), text="hello")
     record = Record("social.posts", b"7", posts.encode([post])[0], 0, 0, 0)
 
-    step = task.step([record], lambda: False)
+    step = task.step([record], lambda: False, 0)
 
     assert [out.key for out in step.outputs] == [b"8", b"9"]
     assert [value.user_id for value in told.decode([out.value for out in step.outputs])] == ["8", "9"]

@@ -74,10 +74,10 @@ def echo(item: Item, ctx: Context) -> Appended:
 
 
 def test_one_record_in_one_out() -> None:
-    step = stateless(echo).step(frames([Item(key="a", n=1), Item(key="b", n=2)]), never)
+    step = stateless(echo).step(frames([Item(key="a", n=1), Item(key="b", n=2)]), never, 0)
     assert step.consumed == 2
     assert step.counts == {"processed": 2}
-    assert step.missing is None
+    assert step.hold is None
     assert [(r.topic, r.key, r.timestamp_ms, r.partition, r.offset) for r in step.outputs] == [
         ("out", b"a", 1_000, -1, -1),
         ("out", b"b", 1_001, -1, -1),
@@ -91,7 +91,7 @@ def test_yield_return_and_nothing_are_all_outputs() -> None:
         made = [Appended(key=item.key, n=n, size=0) for n in range(item.n)]
         return {0: None, 1: made[0] if made else None, 2: made, 3: iter(made), 4: tuple(made)}[item.n]
 
-    step = stateless(several).step(frames([Item(key="a", n=n) for n in range(5)]), never)
+    step = stateless(several).step(frames([Item(key="a", n=n) for n in range(5)]), never, 0)
     assert outputs(step.outputs) == [0, 0, 1, 0, 1, 2, 0, 1, 2, 3]
 
 
@@ -103,7 +103,7 @@ def test_what_no_output_takes_refuses_the_record(given: object) -> None:
         del item, ctx
         return given
 
-    step = stateless(wrong).step(frames([Item(key="a", n=1)]), never)
+    step = stateless(wrong).step(frames([Item(key="a", n=1)]), never, 0)
     assert step.counts == {"process": 1}
     assert [record.topic for record in step.outputs] == ["t.wrong.dlq"]
 
@@ -113,7 +113,7 @@ def test_every_kind_of_failure_leaves_one_dead_letter_and_no_state(stateful: Tas
     batch = frames(
         [Item(key="a", n=1), b"junk", Item(key="a", n=RAISES), Item(key="a", n=BAD_OUTPUT), None, Item(key="a", n=2)]
     )
-    step = stateful.step(batch, never)
+    step = stateful.step(batch, never, 0)
     assert step.consumed == 6
     assert step.counts == {"processed": 2, "decode": 1, "process": 1, "encode": 1, "tombstones": 1}
     assert outputs(step.outputs) == [1, 2]
@@ -137,7 +137,7 @@ def test_limits_and_failures_never_change_what_comes_out(
     task = with_state(PROCESSOR, tmp_path_factory.mktemp("state"))
     batch, records, counts = frames(values), [], Counter[str]()
     while batch:
-        step = task.step(batch[:most], lambda: data.draw(st.booleans()))
+        step = task.step(batch[:most], lambda: data.draw(st.booleans()), 0)
         assert step.consumed > 0
         records += step.outputs
         counts += step.counts
@@ -161,7 +161,7 @@ def test_no_handler_runs_twice_because_of_somebody_elses_bad_bytes() -> None:
 
     values: list[Item | bytes | None] = [Item(key="a", n=n) for n in range(3 * CHUNK)]
     values[0] = values[CHUNK + 5] = values[-1] = b"\x00\x00"
-    step = stateless(note).step(frames(values), never)
+    step = stateless(note).step(frames(values), never, 0)
     assert seen == [n for n, value in enumerate(values) if isinstance(value, Item)]
     assert step.counts == {"processed": 3 * CHUNK - 3, "decode": 3}
 
@@ -175,7 +175,7 @@ def test_after_an_output_that_does_not_encode_only_what_follows_runs_again(state
         return handler(item, ctx)
 
     stateful._handler = counted
-    stateful.step(frames([Item(key="a", n=1), Item(key="a", n=BAD_OUTPUT), Item(key="a", n=3)]), never)
+    stateful.step(frames([Item(key="a", n=1), Item(key="a", n=BAD_OUTPUT), Item(key="a", n=3)]), never, 0)
     assert ran == [1, BAD_OUTPUT, 3, 3]
 
 
@@ -184,13 +184,13 @@ def test_a_key_that_cannot_be_encoded_refuses_its_record_alone() -> None:
         del ctx
         return Appended.model_construct(key=5 if item.n == 2 else "k", n=item.n, size=0)
 
-    step = stateless(bad_key).step(frames([Item(key="a", n=n) for n in (1, 2, 3)]), never)
+    step = stateless(bad_key).step(frames([Item(key="a", n=n) for n in (1, 2, 3)]), never, 0)
     assert outputs(step.outputs) == [1, 3]
     assert step.counts == {"processed": 2, "encode": 1}
 
 
 def test_a_step_ends_between_records_when_the_time_is_up() -> None:
-    step = stateless(echo).step(frames([Item(key="a", n=n) for n in range(9)]), lambda: True)
+    step = stateless(echo).step(frames([Item(key="a", n=n) for n in range(9)]), lambda: True, 0)
     assert step.consumed == 1
     assert outputs(step.outputs) == [0]
 
@@ -202,7 +202,7 @@ def test_a_step_ends_between_records_when_it_is_full(monkeypatch: pytest.MonkeyP
         del ctx
         return [Appended(key=item.key, n=item.n, size=0)] * 3
 
-    step = stateless(three).step(frames([Item(key="a", n=n) for n in range(9)]), never)
+    step = stateless(three).step(frames([Item(key="a", n=n) for n in range(9)]), never, 0)
     assert step.consumed == 2
     assert outputs(step.outputs) == [0, 0, 0, 1, 1, 1]
 
@@ -215,7 +215,7 @@ def test_a_record_with_too_many_outputs_is_refused_without_running_to_its_end(mo
         while True:
             yield Appended(key=item.key, n=item.n, size=0)
 
-    step = stateless(endless).step(frames([Item(key="a", n=1)]), never)
+    step = stateless(endless).step(frames([Item(key="a", n=1)]), never, 0)
     assert step.counts == {"process": 1}
     assert outputs(step.outputs) == []
 
@@ -227,28 +227,28 @@ def test_a_record_with_too_large_outputs_is_refused_and_others_are_not(monkeypat
         del ctx
         return Appended(key="k" * (300 if item.n == 1 else 80), n=item.n, size=0)
 
-    step = stateless(long_key).step(frames([Item(key="a", n=n) for n in range(5)]), never)
+    step = stateless(long_key).step(frames([Item(key="a", n=n) for n in range(5)]), never, 0)
     assert outputs(step.outputs) == [0, 2, 3, 4]
     assert step.counts == {"processed": 4, "encode": 1}
 
 
 def test_skip_leaves_nothing_and_goes_on() -> None:
     """INV-5."""
-    step = stateless(echo, on_failure=SKIP).step(frames([b"junk", Item(key="a", n=1)]), never)
+    step = stateless(echo, on_failure=SKIP).step(frames([b"junk", Item(key="a", n=1)]), never, 0)
     assert step.consumed == 2
     assert [record.topic for record in step.outputs] == ["out"]
 
 
 def test_stop_ends_the_worker() -> None:
     with pytest.raises(StoppedError, match="offset 101"):
-        stateless(echo, on_failure=STOP).step(frames([Item(key="a", n=1), b"junk"]), never)
+        stateless(echo, on_failure=STOP).step(frames([Item(key="a", n=1), b"junk"]), never, 0)
 
 
 def test_a_handler_may_ask_for_tombstones() -> None:
     def deleted(item: Item | None, ctx: Context) -> Appended | None:
         return Appended(key="gone", n=ctx.record.offset, size=0) if item is None else None
 
-    step = stateless(deleted).step(frames([Item(key="a", n=1), None]), never)
+    step = stateless(deleted).step(frames([Item(key="a", n=1), None]), never, 0)
     assert outputs(step.outputs) == [101]
     assert step.counts == {"processed": 2}
 
@@ -259,7 +259,7 @@ def test_whatever_a_handler_raises_its_record_pays(failure: BaseException) -> No
         del item, ctx
         raise failure
 
-    step = stateless(fails).step(frames([Item(key="a", n=1)]), never)
+    step = stateless(fails).step(frames([Item(key="a", n=1)]), never, 0)
     assert step.counts == {"process": 1}
 
 
@@ -270,7 +270,7 @@ def test_what_concerns_the_process_is_no_record_s_fault(failure: BaseException) 
         raise failure
 
     with pytest.raises(type(failure)):
-        stateless(fails).step(frames([Item(key="a", n=1)]), never)
+        stateless(fails).step(frames([Item(key="a", n=1)]), never, 0)
 
 
 def test_misuse_of_the_state_ends_the_worker() -> None:
@@ -278,14 +278,14 @@ def test_misuse_of_the_state_ends_the_worker() -> None:
         ctx.get(App("x").store("y", str, Items), item.key)
 
     with pytest.raises(UsageError, match="does not declare"):
-        stateless(misuse).step(frames([Item(key="a", n=1)]), never)
+        stateless(misuse).step(frames([Item(key="a", n=1)]), never, 0)
 
 
 def test_an_unknown_schema_consumes_nothing() -> None:
     """INV-1: nothing is marked before the schema is there."""
     task = Task(PROCESSOR, {**CODECS, "in": Codec(Item)}, TaskState())
-    step = task.step(frames([Item(key="a", n=1)]), never)
-    assert step == (0, [], {}, 1)
+    step = task.step(frames([Item(key="a", n=1)]), never, 0)
+    assert (step.consumed, step.outputs, str(step.hold)) == (0, [], "schema 1")
 
 
 def test_an_unknown_schema_in_the_state_ends_the_step_before_its_record(tmp_path: Path) -> None:
@@ -294,8 +294,8 @@ def test_an_unknown_schema_in_the_state_ends_the_step_before_its_record(tmp_path
     [row] = CODECS[CHANGELOG].encode([Items(items=(7,))])
     foreign = b"\x00\x00\x00\x00\x63" + row[5:]
     task.state.follow(TopicPartition(CHANGELOG, 0), [Record(CHANGELOG, b"b", foreign, 0, 0, 0)], 1)
-    step = task.step(frames([Item(key="a", n=1), Item(key="b", n=2), Item(key="a", n=3)]), never)
-    assert (step.consumed, step.missing) == (1, 0x63)
+    step = task.step(frames([Item(key="a", n=1), Item(key="b", n=2), Item(key="a", n=3)]), never, 0)
+    assert (step.consumed, str(step.hold)) == (1, "schema 99")
     assert outputs(step.outputs) == [1]
     assert task.state.get(lists, "a") == Items(items=(1,))
     task.state.close()
@@ -304,10 +304,10 @@ def test_an_unknown_schema_in_the_state_ends_the_step_before_its_record(tmp_path
 def test_refuse_answers_for_the_broker() -> None:
     """INV-9: the dead letter is one more output."""
     [record] = frames([Item(key="a", n=1)])
-    [letter] = stateless(echo).refuse(record, SendError("too large"))
+    [letter] = stateless(echo).refuse(record, SendError("too large"), 0).outputs
     assert letter.topic == "t.echo.dlq"
-    assert stateless(echo, on_failure=SKIP).refuse(record, DecodeError("x")) == []
+    assert stateless(echo, on_failure=SKIP).refuse(record, DecodeError("x"), 0).outputs == []
 
 
 def test_an_empty_batch_is_an_empty_step() -> None:
-    assert stateless(echo).step([], never) == (0, [], {}, None)
+    assert stateless(echo).step([], never, 0) == (0, [], {}, None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rig import Appended, Item, Items
 
-from streams import DEAD_LETTER, SKIP, STOP, App, Context, UsageError
+from streams import DEAD_LETTER, SKIP, STOP, App, Context, Failure, UsageError
 from streams.topology import Processor
 
 app = App("decl")
@@ -247,7 +247,13 @@ def test_the_topics_and_contracts_of_an_app() -> None:
     declared.processor(source, to=output, uses=[store], on_failure=DEAD_LETTER)(takes_items)
     declared.processor(source, on_failure=SKIP)(takes_none)
     specs = {spec.name: spec for spec in declared.topics()}
-    assert sorted(specs) == ["fresh.takes_items.dlq", "fresh.takes_items.lists.changelog", "in", "out"]
+    assert sorted(specs) == [
+        "fresh.takes_items.dlq",
+        "fresh.takes_items.lists.changelog",
+        "fresh.takes_items.redrive",
+        "in",
+        "out",
+    ]
     assert specs["fresh.takes_items.lists.changelog"].config["cleanup.policy"] == "compact"
     assert specs["fresh.takes_items.lists.changelog"].partitions == 4
     assert int(specs["fresh.takes_items.dlq"].config["max.message.bytes"]) > 1 << 20
@@ -270,8 +276,8 @@ def test_the_app_decides_what_a_processor_does_not() -> None:
     source = declared.topic("in", Item, key="key")
     declared.processor(source)(takes_items)
     declared.processor(source, on_failure=SKIP)(takes_none)
-    assert declared.processors["takes_items"].on_failure is STOP
-    assert declared.processors["takes_none"].on_failure is SKIP
+    assert declared.processors["takes_items"].on_failure == Failure(None, STOP, pauses=False)
+    assert declared.processors["takes_none"].on_failure == Failure(None, SKIP, pauses=False)
 
 
 def test_a_handler_that_expects_another_event_is_refused() -> None:

@@ -157,7 +157,7 @@ def test_after_an_offender_transactions_grow_again(rig: Rig) -> None:
     rig.settle()
     rig.produce([("a", "ok")] * 60)
     rig.settle()
-    assert slot.worker._most_attempts is None
+    assert slot.worker._narrowing._most is None
 
 
 def test_a_dead_letter_that_the_broker_refuses_too_ends_the_worker_with_a_clear_message(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_dead_letter_that_the_broker_refuses_too_ends_the_worker_with_a_clear_
     slot = rig.start(0)
     rig.spread()
     rig.produce([("a", "ok")])
-    with pytest.raises(IncompatibleError, match="dead letter") as raised:
+    with pytest.raises(IncompatibleError, match="cannot be kept") as raised:
         turn(slot)
     assert "max.message.bytes" in str(raised.value)
     assert rig.offsets == {}
@@ -341,7 +341,7 @@ def test_a_partition_that_needs_no_restore_runs_at_once(rig: Rig) -> None:
     slot = rig.start(0)
     rig.spread()
     rig.run(0)
-    assert [owned.ready for owned in slot.worker._owned.values()] == [True, True]
+    assert [owned.ready for owned in slot.worker._partitions.owned.values()] == [True, True]
     assert not any(cursor.paused for cursor in slot.consumer.cursors.values())
 
 

@@ -145,6 +145,16 @@ class StateStoreConformance(Conformance, ABC):
             found = {key: value for key in rows if (value := store.get(ORDERS, key)) is not None}
             self.same(found == kept, True)  # not the rows: pytest would show 20,000 of them
 
+    def test_items_are_the_rows_that_are_there(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path / "task") as store:
+            self.same(dict(store.items(ORDERS)), {})
+            keys = [key for key in TRICKY_KEYS if len(key) <= self.features.longest_key]
+            store.write({ORDERS: [(key, b"%d" % at) for at, key in enumerate(keys)], USERS: [(b"u", b"")]}, {})
+            store.write({ORDERS: [(keys[0], None), (keys[1], b"new")]}, {ORDERS: 7})
+            wanted = {key: b"new" if at == 1 else b"%d" % at for at, key in enumerate(keys) if at}
+            self.same(sorted(store.items(ORDERS)), sorted(wanted.items()))
+            self.same(list(store.items(USERS)), [(b"u", b"")])
+
     def test_values_stay_what_they_were(self, tmp_path: Path) -> None:
         """A value that was handed out is the caller's, whatever is written, wiped or closed later."""
         with self.opened(tmp_path / "task") as store:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, ClassVar
 
-from streams import App, Context, Record, Topic
+from streams import App, Context, Failure, Record, Retry, Topic
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel, schema_of
 from streams.record import RawRecord
@@ -80,7 +80,7 @@ lists = app.store("lists", str, Items)
 sums = app.store("sums", str, Item)
 
 
-@app.processor(items, to=appended)
+@app.processor(items, to=appended, on_failure=Failure(Retry(2, "200ms..2s"), pauses=False))
 def append(item: Item, ctx: Context) -> Iterator[Appended]:
     """Append to the list of the key, of which the last 50 are kept; what fails does so after it has left its traces."""
     before = ctx.get(lists, item.key)

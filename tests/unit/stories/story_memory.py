@@ -51,13 +51,13 @@ class Memory:
         records = self.topics[processor.source.name]
         done = 0
         while done < len(records):
-            step = task.step(records[done : done + BATCH], lambda: False)
+            step = task.step(records[done : done + BATCH], lambda: False, 0)
             self.send_raw(step.outputs)
             self._commit(state)
             done += step.consumed
 
     def _state(self, processor, folder):
-        behind = processor.state()
+        behind = {declared: topic for declared, topic in processor.state().items() if declared is not processor.waiting}
         sources = {declared: TopicPartition(topic, 0) for declared, topic in behind.items()}
         models = {store: store.model for store in processor.stores}
         models |= {table: table.topic.model for table in processor.tables}

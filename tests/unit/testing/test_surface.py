@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import DecodeError, HandlerError
-from streams.policy import FailurePolicy, refuse
-from streams.record import Record
+from streams.dead_letters import Refusal, dead_letter
+from streams.errors import DecodeError, HandlerError, RecordError
+from streams.record import RawRecord, Record
 from streams.testing.surface import dead_letter_of
 
 RECORD = Record("posts", b"7", b"junk", 1_000, 2, 40, (("trace", b"1"), ("trace", None)))
 
 
+def refused(error: RecordError) -> RawRecord:
+    return dead_letter(RECORD, Refusal(error, "app.copy", "app.copy", 1, 0), "app.copy.dlq")
+
+
 def test_a_dead_letter_gives_the_record_back_and_says_why() -> None:
-    [written] = refuse(FailurePolicy.DEAD_LETTER, RECORD, DecodeError("bad-magic", "first byte is 106"), "app.copy.dlq")
+    written = refused(DecodeError("bad-magic", "first byte is 106"))
 
     letter = dead_letter_of(written, "copy")
 
@@ -25,7 +29,7 @@ def test_a_dead_letter_gives_the_record_back_and_says_why() -> None:
 def test_the_message_is_that_of_the_handler() -> None:
     error = HandlerError()
     error.__cause__ = ValueError("no such friend")
-    [written] = refuse(FailurePolicy.DEAD_LETTER, RECORD, error, "app.copy.dlq")
+    written = refused(error)
 
     assert dead_letter_of(written, "copy").message == "ValueError: no such friend"
 

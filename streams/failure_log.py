@@ -1,4 +1,4 @@
-"""Telling of refused records in the log: enough to see what is wrong, never a flood."""
+"""Telling of failed records in the log: enough to see what is wrong, never a flood."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from streams.errors import RecordError
-from streams.policy import describe
-from streams.record import RawRecord
+from streams.dead_letters import describe
+from streams.failures import Told
 
 _log = structlog.get_logger(__name__)
 
 MOST = 5  # of each interval; the counts say how many there were
 INTERVAL = 10.0  # seconds
 
-Refusal = tuple[RawRecord, RecordError]
 
-
-class RefusalLog:
-    """Logs where refused records lie and why, with the traceback of the first that a handler raised for."""
+class FailureLog:
+    """Logs where records lie that failed, why, and what became of them; with one traceback of a handler."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -27,16 +24,17 @@ class RefusalLog:
         self._told = 0
         self._traced = False
 
-    def tell(self, refusals: Sequence[Refusal]) -> None:
-        """Log the first refusals of each interval."""
+    def tell(self, failed: Sequence[Told]) -> None:
+        """Log the first failures of each interval."""
         if self._clock() - self._since >= INTERVAL:
             self._since, self._told = self._clock(), 0
-        for record, error in refusals[: MOST - self._told]:
+        for record, error, outcome in failed[: MOST - self._told]:
             self._told += 1
             first = error.__cause__ is not None and not self._traced
             self._traced = self._traced or first
             _log.warning(
-                "record refused",
+                "record failed",
+                outcome=outcome,
                 stage=error.stage,
                 error=describe(error),
                 topic=record.topic,

@@ -3,8 +3,8 @@
 from structlog.testing import capture_logs
 
 from streams.errors import DecodeError, HandlerError
+from streams.failure_log import INTERVAL, MOST, FailureLog
 from streams.record import Record
-from streams.refusals import INTERVAL, MOST, RefusalLog
 
 
 def failed() -> HandlerError:
@@ -15,11 +15,11 @@ def failed() -> HandlerError:
 
 def test_the_first_refusals_of_an_interval_are_told_and_one_traceback() -> None:
     now = [0.0]
-    log = RefusalLog(lambda: now[0])
+    log = FailureLog(lambda: now[0])
     record = Record("orders", b"k", b"v", 0, 1, 7)
     with capture_logs() as told:
-        log.tell([(record, DecodeError("bad-magic"))])
-        log.tell([(record, failed())] * 20)
+        log.tell([(record, DecodeError("bad-magic"), "dead-letter")])
+        log.tell([(record, failed(), "retrying")] * 20)
     assert len(told) == MOST
     assert [entry["stage"] for entry in told[:2]] == ["decode", "process"]
     assert told[1]["error"] == "ValueError: negative"
@@ -28,5 +28,5 @@ def test_the_first_refusals_of_an_interval_are_told_and_one_traceback() -> None:
 
     now[0] = INTERVAL
     with capture_logs() as told:
-        log.tell([(record, failed())])
+        log.tell([(record, failed(), "retrying")])
     assert len(told) == 1

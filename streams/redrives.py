@@ -1,0 +1,65 @@
+"""What comes back to a processor: dead letters that are tried again, and commands for records that wait.
+
+They lie in the processor's re-drive topic, whose partition N is worked off by the task of input partition N; the
+offset is committed with the task's own in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.dead_letters import origin_of
+from streams.owned import Feed
+from streams.record import RawRecord
+
+COMMAND = "streams.command"
+"""The header that makes a record a command: `release` or `drop`; with any other value it is a note for people."""
+OFFSET = "streams.offset"
+"""The header that keeps a command to one record, by its offset in the input."""
+RELEASE, DROP = "release", "drop"
+
+MOST_BUFFERED = 10_000
+
+
+class Redrives(Feed):
+    """The re-drive partition of one task, read beside its input."""
+
+    def __init__(self, committed: int | None) -> None:
+        super().__init__(committed)
+        self.started = False  # its task runs
+        self.reading = False  # not while enough is buffered
+
+    @property
+    def full(self) -> bool:
+        """Tell whether enough is buffered for now."""
+        return len(self.buffer) >= MOST_BUFFERED
+
+    def batch(self, most: int) -> list[RawRecord]:
+        """Return the next records that come back, up to the first command; or that command alone."""
+        batch = self.buffer[:most]
+        at = next((at for at, record in enumerate(batch) if command(record) is not None), len(batch))
+        return batch[: at or 1]
+
+
+def command(record: RawRecord) -> str | None:
+    """Return what a record commands; None if it is one that comes back."""
+    return _header(record, COMMAND)
+
+
+def chosen(record: RawRecord) -> int | None:
+    """Return the offset that a command is kept to."""
+    written = _header(record, OFFSET)
+    return int(written) if written is not None and written.isdigit() else None
+
+
+def as_read_first(records: Sequence[RawRecord], partition: int) -> list[RawRecord]:
+    """Give records that come back the place where they were read first, as far as that is this task's."""
+    origins = [(record, origin_of(record)) for record in records]
+    return [
+        record._replace(topic=origin.topic, partition=partition, offset=origin.offset) for record, origin in origins
+    ]
+
+
+def _header(record: RawRecord, name: str) -> str | None:
+    value = next((value for header, value in record.headers if header == name), None)
+    return None if value is None else value.decode(errors="replace")

@@ -1,0 +1,203 @@
+"""Stepping: records of one partition go through its task, their outputs to the producer, and the partition is marked.
+
+They are new, waited, or come back. Nothing in here commits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from streams.checkpoint import Checkpoint
+from streams.errors import HoldError, UnknownSchemaError, WaitingFullError
+from streams.failpoints import Failpoint, reach
+from streams.failure_log import FailureLog
+from streams.journal import Journal
+from streams.judgement import Judgement
+from streams.narrowing import Narrowing
+from streams.owned import Feed, Hold, Owned
+from streams.partitions import Partitions
+from streams.ports import Output
+from streams.record import RawRecord, TopicPartition
+from streams.redrives import DROP, RELEASE, Redrives, as_read_first, chosen, command
+from streams.schema_lookup import SchemaLookup
+from streams.task import Step
+
+MOST_RETRIES = 64  # waiting records of a partition that are tried in one turn
+PROBE_EVERY_MS = 1_000  # while most keys fail, one record is tried so often
+_COUNTED = frozenset({"processed", "tombstones", "waiting", "queued", "parked"})  # the others are stages of a failure
+
+
+class Stepper:
+    """Takes the next records of every partition that may go on."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        producer: Output,
+        checkpoint: Checkpoint,
+        narrowing: Narrowing,
+        lookup: SchemaLookup,
+        judgement: Judgement,
+        journal: Journal | None,
+        *,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """`judgement` is the one that the tasks share; `clock` is in seconds."""
+        self._partitions = partitions
+        self._producer = producer
+        self._checkpoint = checkpoint
+        self._narrowing = narrowing
+        self._lookup = lookup
+        self._judgement = judgement
+        self._journal = journal
+        self._failures = FailureLog(clock)
+        self._now_ms = now_ms
+        self._probe_ms = 0
+        self.counts: Counter[str] = Counter()
+
+    def steps(self) -> Iterator[None]:
+        """Step what waits and is due, what came back, and what is new; a commit may follow on each.
+
+        Raises:
+            AbortedError: the open transaction has to be aborted.
+            StreamsError: the worker cannot go on.
+        """
+        yield from self._retry()
+        yield from self._take_back()
+        for partition, owned in self._partitions.runnable():
+            if owned.hold is None:  # a step before may have suspended all of them
+                self._step(partition, owned, owned.batch(self._narrowing.room()), owned)
+                yield
+
+    @property
+    def suspended(self) -> bool:
+        """Tell whether most keys fail, so that nothing new is begun."""
+        return self._judgement.suspended
+
+    def has_work(self) -> bool:
+        """Tell whether there is anything to step now."""
+        due = self.next_due()
+        return (
+            bool(self._partitions.runnable())
+            or self._partitions.came_back()
+            or (due is not None and due <= self._now_ms())
+        )
+
+    def next_due(self) -> int | None:
+        """Return when the next record that waits is tried again, in milliseconds since the epoch; None if none is."""
+        times = [
+            due
+            for owned in self._partitions.owned.values()
+            if owned.task.waiting and owned.retries and (due := owned.task.waiting.next_due()) is not None
+        ]
+        if not times:
+            return None
+        return max(self._probe_ms, min(times)) if self._judgement.suspended else min(times)
+
+    def _retry(self) -> Iterator[None]:
+        """Try again what waits and is due; while most keys fail, one record now and then."""
+        for partition, owned in list(self._partitions.owned.items()):
+            waiting = owned.task.waiting
+            if not waiting or not owned.retries:
+                continue
+            now_ms, suspended = self._now_ms(), self._judgement.suspended
+            if suspended and now_ms < self._probe_ms:
+                return
+            most = 1 if suspended else min(MOST_RETRIES, self._narrowing.room())
+            batch = owned.before_refusal(waiting.due(now_ms, most))
+            if batch:
+                step = self._step(partition, owned, batch, None)
+                if suspended and not step.counts["processed"]:
+                    self._probe_ms = now_ms + PROBE_EVERY_MS
+                yield
+
+    def _take_back(self) -> Iterator[None]:
+        """Handle dead letters that come back, and obey commands."""
+        for partition, owned in self._partitions.free():
+            redrives = self._partitions.redrives_of(partition)
+            if redrives is None or not redrives.buffer:
+                continue
+            batch = redrives.batch(self._narrowing.room())
+            ordered = command(batch[0])
+            if ordered is None:
+                records = owned.before_refusal(as_read_first(batch, partition.partition))
+                self._step(partition, owned, records, redrives)
+            else:
+                self._obey(partition, owned, redrives, ordered)
+            yield
+        self._partitions.read_redrives()
+
+    def _obey(self, partition: TopicPartition, owned: Owned, redrives: Redrives, ordered: str) -> None:
+        """Release or give up records that wait; other commands are notes for people."""
+        record, now_ms = redrives.buffer[0], self._now_ms()
+        self._checkpoint.begin()
+        owned.task.state.forget_marks()
+        step = Step(1, [], Counter())
+        if ordered == RELEASE:
+            owned.task.failures.release(record.key, chosen(record), now_ms)
+        elif ordered == DROP:
+            letters = owned.task.failures.drop(record.key, chosen(record), now_ms)
+            step = Step(1, letters, Counter({"dropped": len(letters)}))
+        self._hand_over(partition, owned, [record], step, redrives)
+
+    def _step(self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], source: Feed | None) -> Step:
+        """Step records of one partition, hand over their outputs, and mark it (INV-1); without a feed they waited."""
+        self._checkpoint.begin()
+        now_ms = self._now_ms()
+        if self._journal is not None:
+            self._journal.begin(partition.partition, batch[0].offset, batch[-1].offset)
+        refusal = owned.refusals.get(batch[0].offset)
+        if refusal is not None:
+            step = owned.task.refuse(batch[0], refusal, now_ms)
+        else:
+            step = owned.task.step(batch, self._checkpoint.expired, now_ms)
+        if step.consumed:
+            reach(Failpoint.PROCESSED)
+            self._hand_over(partition, owned, batch, step, source)
+        if step.hold is not None:
+            self._hold(partition, owned, step.hold)
+        if self._judgement.suspended:
+            self._suspend()
+        return step
+
+    def _hand_over(
+        self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], step: Step, source: Feed | None
+    ) -> None:
+        """Produce what a step gave and mark how far it came; a partition goes along with what waits in it."""
+        self._narrowing.attempted(step.consumed, partition, batch[step.consumed - 1].offset)
+        self._producer.send(step.outputs)
+        reach(Failpoint.PRODUCED)
+        if source is not None:
+            source.advance(step.consumed)
+        if owned.done is not None:
+            self._checkpoint.mark(partition, owned.done, outputs=len(step.outputs))
+        back = self._partitions.beside(partition)
+        if isinstance(source, Redrives) and back is not None:
+            self._checkpoint.mark(back, source.done or 0)
+        failed = {f"failed_in_{name}": n for name, n in step.counts.items() if name not in _COUNTED}
+        self.counts.update({**{name: n for name, n in step.counts.items() if name in _COUNTED}, **failed})
+        self.counts["outputs"] += len(step.outputs)
+        if source is None:
+            self.counts["retries"] += step.consumed
+        self._failures.tell(owned.task.failures.take_told())
+
+    def _hold(self, partition: TopicPartition, owned: Owned, error: HoldError) -> None:
+        """Let a partition wait until its next record can be dealt with."""
+        if isinstance(error, UnknownSchemaError):
+            schema_id = error.schema_id
+            self._lookup.request(schema_id)
+            hold = Hold(str(error), lambda: not self._lookup.is_waiting(schema_id))
+        elif isinstance(error, WaitingFullError) and owned.task.waiting is not None:
+            hold = Hold(str(error), owned.task.waiting.has_room, retries=True)
+        else:
+            hold = Hold(str(error), error.ready)
+        self._partitions.hold(partition, hold)
+
+    def _suspend(self) -> None:
+        """Begin nothing new while most keys fail; what waits goes on, to find out when that is over."""
+        judgement = self._judgement
+        for partition, _ in self._partitions.free():
+            reason = f"dependency: the handler failed for {judgement.failed} of the last {judgement.seen} keys"
+            self._partitions.hold(partition, Hold(reason, lambda: not judgement.suspended, retries=True))

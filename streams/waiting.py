@@ -1,0 +1,248 @@
+"""Records that a task has not dealt with yet: failed and tried again later, parked, or behind another one of their key.
+
+Each is a row of the task's `waiting` store, whose changelog is committed with the offset that moved on (INV-1). This
+index says which keys are blocked and whose turn it is; it follows the same undo log as the store.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from typing import NamedTuple
+
+from streams.dead_letters import describe, kind_of
+from streams.errors import RecordError, WaitingFullError
+from streams.record import RawRecord, Record
+from streams.state.task_state import TaskState
+from streams.topic import Store
+from streams.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
+
+MAX_TEXT = 1024  # characters of an error's message
+_ROOM = 0.9  # of the limits: below it a full store takes records again
+
+
+class Entry(NamedTuple):
+    """What the index knows of a row."""
+
+    key: bytes | None
+    status: WaitingStatus
+    due_ms: int
+    attempts: int
+    failed_ms: int
+    size: int
+    timestamp_ms: int
+
+
+class Waiting:
+    """The waiting rows of one task by key, in the order of their offsets. Null keys block nothing."""
+
+    def __init__(self, state: TaskState, store: Store[int, WaitingRecord], most_records: int, most_bytes: int) -> None:
+        self._state = state
+        self._store = store
+        self._most_records = most_records
+        self._most_bytes = most_bytes
+        self.entries: dict[int, Entry] = {}
+        self._queues: dict[bytes, list[int]] = {}
+        self._timers: list[tuple[int, int]] = []  # due_ms and offset of heads; outdated ones are passed over
+        self._bytes = 0
+        self._changed = False
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def blocks(self, key: bytes | None) -> bool:
+        """Tell whether a record of this key has to queue."""
+        return key is not None and key in self._queues
+
+    def find(self, offset: int) -> Entry | None:
+        """Return what is known of a waiting record."""
+        return self.entries.get(offset)
+
+    def count(self, status: WaitingStatus) -> int:
+        """Count the rows of a status."""
+        return sum(entry.status is status for entry in self.entries.values())
+
+    def oldest_ms(self) -> int | None:
+        """Return the time of the oldest record that waits."""
+        return min((entry.timestamp_ms for entry in self.entries.values()), default=None)
+
+    def has_room(self) -> bool:
+        """Tell whether a store that was full takes records again."""
+        return len(self.entries) < self._most_records * _ROOM and self._bytes < self._most_bytes * _ROOM
+
+    def add(
+        self, record: RawRecord, status: WaitingStatus, *, due_ms: int, now_ms: int, error: RecordError | None
+    ) -> None:
+        """Take a record in; it is a new one.
+
+        Raises:
+            WaitingFullError: there is no room.
+        """
+        size = _size(record)
+        if len(self.entries) >= self._most_records or (self.entries and self._bytes + size > self._most_bytes):
+            raise WaitingFullError
+        row = WaitingRecord(
+            status=status,
+            key=record.key,
+            value=record.value,
+            timestamp_ms=record.timestamp_ms,
+            headers=tuple(WaitingHeader(name=name, value=value) for name, value in record.headers),
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            attempts=0 if error is None else 1,
+            due_ms=due_ms,
+            failed_ms=now_ms,
+            stage="" if error is None else error.stage,
+            kind="" if error is None else kind_of(error),
+            message="" if error is None else describe(error)[:MAX_TEXT],
+        )
+        self._put(record.offset, row)
+
+    def failed(self, offset: int, status: WaitingStatus, *, due_ms: int, now_ms: int, error: RecordError) -> None:
+        """Note that a waiting record failed once more, or for the first time if it was queued."""
+        row = self._row(offset)
+        self._put(
+            offset,
+            row.model_copy(
+                update={
+                    "status": status,
+                    "due_ms": due_ms,
+                    "attempts": row.attempts + 1,
+                    "failed_ms": row.failed_ms if row.attempts else now_ms,
+                    "stage": error.stage,
+                    "kind": kind_of(error),
+                    "message": describe(error)[:MAX_TEXT],
+                }
+            ),
+        )
+
+    def release(self, offset: int, now_ms: int) -> None:
+        """Have a record tried at once, with a fresh budget."""
+        row = self._row(offset)
+        self._put(
+            offset,
+            row.model_copy(
+                update={"status": WaitingStatus.RETRYING, "due_ms": now_ms, "attempts": 0, "failed_ms": now_ms}
+            ),
+        )
+
+    def done(self, offset: int) -> None:
+        """Let a record go: it was dealt with. The next one of its key is due."""
+        self._put(offset, None)
+
+    def of_key(self, key: bytes | None) -> list[int]:
+        """Return the offsets that wait of a key, in their order; of null keys all of them."""
+        if key is None:
+            return sorted(offset for offset, entry in self.entries.items() if entry.key is None)
+        return list(self._queues.get(key, ()))
+
+    def due(self, now_ms: int, most: int) -> list[RawRecord]:
+        """Return records whose turn it is, one of each key at most; they stay until they are done."""
+        taken: dict[int, tuple[int, int]] = {}
+        while len(taken) < most and (due_ms := self.next_due()) is not None and due_ms <= now_ms:
+            timer = heapq.heappop(self._timers)
+            taken[timer[1]] = timer
+        for timer in taken.values():
+            heapq.heappush(self._timers, timer)
+        return [self.record(offset) for offset in taken]
+
+    def next_due(self) -> int | None:
+        """Return the time at which the next one is due, in milliseconds; None where none ever is."""
+        while self._timers and not self._is_current(*self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def record(self, offset: int) -> RawRecord:
+        """Return a waiting record as it was read."""
+        row = self._row(offset)
+        headers = tuple((header.name, header.value) for header in row.headers)
+        return Record(row.topic, row.key, row.value, row.timestamp_ms, row.partition, row.offset, headers)
+
+    def load(self) -> None:
+        """Read the index anew from the committed rows: after a restore, or when what was not committed is discarded."""
+        for kept in (self.entries, self._queues, self._timers):
+            kept.clear()
+        self._bytes, self._changed = 0, False
+        for offset, row in self._state.items(self._store):
+            self._apply(offset, _entry(row))
+
+    def reload(self) -> None:
+        """Read it anew if it changed since it was read."""
+        if self._changed:
+            self.load()
+
+    def restore(self, offset: int, before: object, was_dirty: bool) -> None:  # noqa: ARG002 - what the undo log calls
+        """Take one change back."""
+        self._apply(offset, before if isinstance(before, Entry) else None)
+
+    def _row(self, offset: int) -> WaitingRecord:
+        row = self._state.get(self._store, offset)
+        assert row is not None, f"the index names offset {offset}, the store does not have it"
+        return row
+
+    def _put(self, offset: int, row: WaitingRecord | None) -> None:
+        self._state.put(self._store, offset, row)
+        self._state.undo.append(self, offset, self.entries.get(offset), False)
+        self._changed = True
+        self._apply(offset, None if row is None else _entry(row))
+
+    def _apply(self, offset: int, entry: Entry | None) -> None:
+        before = self.entries.pop(offset, None)
+        if before is not None:
+            self._bytes -= before.size
+            self._leave(before.key, offset)
+        if entry is None:
+            if before is not None:
+                self._time(before.key)
+            return
+        self.entries[offset] = entry
+        self._bytes += entry.size
+        if entry.key is not None:
+            insort(self._queues.setdefault(entry.key, []), offset)
+            self._time(entry.key)
+        else:
+            self._push(offset, entry)
+
+    def _leave(self, key: bytes | None, offset: int) -> None:
+        if key is None:
+            return
+        queue = self._queues[key]
+        queue.remove(offset)
+        if not queue:
+            del self._queues[key]
+
+    def _time(self, key: bytes | None) -> None:
+        """Set the timer of a key's first record."""
+        if key is not None and key in self._queues:
+            offset = self._queues[key][0]
+            self._push(offset, self.entries[offset])
+
+    def _push(self, offset: int, entry: Entry) -> None:
+        if entry.status is not WaitingStatus.PARKED:
+            heapq.heappush(self._timers, (_due(entry), offset))
+
+    def _is_current(self, due_ms: int, offset: int) -> bool:
+        entry = self.entries.get(offset)
+        if entry is None or entry.status is WaitingStatus.PARKED or _due(entry) != due_ms:
+            return False
+        return entry.key is None or self._queues[entry.key][0] == offset
+
+
+def _due(entry: Entry) -> int:
+    """Return when a head is due: one that only stood behind another is due at once."""
+    return 0 if entry.status is WaitingStatus.QUEUED else entry.due_ms
+
+
+def _entry(row: WaitingRecord) -> Entry:
+    headers = sum(len(header.name) + len(header.value or b"") for header in row.headers)
+    size = len(row.key or b"") + len(row.value or b"") + headers
+    return Entry(row.key, row.status, row.due_ms, row.attempts, row.failed_ms, size, row.timestamp_ms)
+
+
+def _size(record: RawRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
