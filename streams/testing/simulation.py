@@ -373,7 +373,8 @@ def _quiet() -> Iterator[None]:
     if structlog.is_configured():
         yield
         return
-    structlog.configure(logger_factory=_logger)
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain], logger_factory=_logger)
     ours = structlog.get_config()
     try:
         yield
