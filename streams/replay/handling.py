@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from streams.avro.codec import Codec
 from streams.avro.registry import UnknownIdError
-from streams.errors import RecordError
+from streams.errors import RecordError, StreamsError, UnknownSchemaError
 from streams.kafka.admin import partition_of
-from streams.policy import FailurePolicy
+from streams.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
@@ -44,7 +44,7 @@ class Handling:
         partitions: Iterable[TopicPartition],
     ) -> None:
         """Open empty state below `folder`."""
-        self._processor = replace(processor, on_failure=FailurePolicy.SKIP)
+        self._processor = replace(processor, on_failure=as_failure(FailurePolicy.SKIP), waiting=None)
         self._codecs = codecs
         self._schemas = schemas
         self._states = {tp: self._open(folder, tp.partition) for tp in partitions}
@@ -70,14 +70,16 @@ class Handling:
         """
         task = self._tasks[records[0].origin]
         while True:
-            step = task.step(records, expired)
-            if step.consumed or step.missing is None:
+            step = task.step(records, expired, 0)  # nothing waits, so the time does not matter
+            if step.consumed or step.hold is None:
                 return step.consumed, step.outputs
-            self._learn(step.missing)
+            if not isinstance(step.hold, UnknownSchemaError):
+                raise StreamsError(f"the replay cannot go on: {step.hold}", fix="run it again once that has changed")
+            self._learn(step.hold.schema_id)
 
     def take_refusals(self) -> list[Refusal]:
         """Return what failed since the last call."""
-        return [refusal for task in self._tasks.values() for refusal in task.take_refusals()]
+        return [(one, error) for task in self._tasks.values() for one, error, _ in task.failures.take_told()]
 
     def changes(self) -> dict[TopicPartition, list[Changes]]:
         """Serialise what the stores were given.
