@@ -15,6 +15,7 @@ from streams.cli.as_test import plan as plan_test
 from streams.cli.as_test import write_test
 from streams.cli.options import BootstrapServers, Output, OutputFormat, Properties, RegistryUrl
 from streams.cli.queues import Cluster, ProcessorOption, Target, cluster, describer, moment, the_only
+from streams.cli.waits import waiting_whole
 from streams.dlq.history import history
 from streams.dlq.letter import Letter, NotALetter, Place, read_place
 from streams.dlq.queue import Queue
@@ -35,6 +36,9 @@ def show_dead_letter(
     as_test: Annotated[Path | None, typer.Option("--as-test", metavar="FILE", help="Write them as a test.")] = None,
     app_target: Annotated[str | None, typer.Option("--app", metavar="MODULE:APP", help="The app to test.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --as-test replace FILE.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", "--parked", help="PARTITION/OFFSET is that of a record that waits.")
+    ] = False,
     output: OutputFormat = Output.TABLE,
     bootstrap_servers: BootstrapServers = None,
     schema_registry_url: RegistryUrl = None,
@@ -46,6 +50,11 @@ def show_dead_letter(
     tested = app_target or found.target
     test = plan_test(as_test, tested, processor, force=force, follow=False) if as_test else None
     queue = the_only(found)
+    if waiting:
+        if at is None or test is not None:
+            raise UsageError("of what waits, one place is shown", fix="name PARTITION/OFFSET as `list --waiting` does")
+        _print(waiting_whole(found, queue, at), output)
+        return
     letters = [_one(queue, at)] if at else _newest(queue, newest or 1)
     if test is not None:
         cases = write_test(test, [letter.record for letter in letters], found.registry())
@@ -113,7 +122,7 @@ def _print(shown: dict[str, Any], output: Output) -> None:
         return
     for name, value in shown.items():
         if name == "failed":
-            trace = value.pop("stacktrace")
+            trace = value.pop("stacktrace", "")
             for part, told in value.items():
                 pipe.write(f"{f'failed {part}':<16}{told}\n")
             if trace:

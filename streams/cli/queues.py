@@ -22,6 +22,7 @@ from streams.dlq.where import Where
 from streams.errors import UnknownSchemaError, UsageError
 from streams.kafka.admin import Admin
 from streams.load import load_app
+from streams.logs import configure_logs
 from streams.record import RawRecord
 from streams.settings import Settings, require
 from streams.waiting_record import WaitingRecord
@@ -68,11 +69,17 @@ def cluster(
     if ":" not in target:
         if processor is not None:
             raise UsageError("--processor belongs to MODULE:APP", fix=f"name the group: {target}.{processor}")
-        return Cluster(settings_from(servers, registry, properties), [target], None)
+        return _logged(Cluster(settings_from(servers, registry, properties), [target], None))
     app = load_app(target)
     chosen = app.select([processor] if processor else [])
     settings = settings_from(servers, registry, properties, code=app.settings)
-    return Cluster(settings, [one.group for one in chosen], target)
+    return _logged(Cluster(settings, [one.group for one in chosen], target))
+
+
+def _logged(found: Cluster) -> Cluster:
+    """Have the clients' warnings on stderr in the form that is set."""
+    configure_logs(found.settings.log_format, found.settings.log_level)
+    return found
 
 
 def the_only(found: Cluster) -> Queue:

@@ -7,9 +7,11 @@ from typing import Any
 
 from streams.cli.queues import Cluster, describer, left_out, moment, row_decoder
 from streams.dlq.fields import Describe
+from streams.dlq.letter import Place
 from streams.dlq.plan import Choice
 from streams.dlq.queue import Queue
-from streams.dlq.waiting import Waiter, waiter_fields, waiting
+from streams.dlq.waiting import Waiter, waiter_fields, waiting, waiting_at
+from streams.errors import UsageError
 from streams.waiting_record import WaitingStatus
 
 
@@ -48,4 +50,33 @@ def waiter_row(waiter: Waiter, describe: Describe) -> dict[str, Any]:
         "behind": waiter.behind,
         "kind": head.kind,
         "message": head.message,
+    }
+
+
+def waiting_whole(found: Cluster, queue: Queue, place: Place) -> dict[str, Any]:
+    """Return all that is known of a record that waits.
+
+    Raises:
+        UsageError: none waits there.
+    """
+    waiter = waiting_at(queue.waiting_records(), place, row_decoder(found))
+    if waiter is None:
+        raise UsageError(
+            f"nothing waits at {place} in {queue.names.waiting}", fix="look with `streams dlq list --waiting`"
+        )
+    head = waiter.head
+    return {
+        "waiting": str(place),
+        "group": queue.names.group,
+        "status": str(head.status),
+        **describer(found)(waiter.record),
+        "timestamp": moment(head.timestamp_ms),
+        "failed": {
+            "stage": head.stage,
+            "kind": head.kind,
+            "message": head.message,
+            "attempts": head.attempts,
+            "since": moment(head.failed_ms),
+            "due": None if head.status is WaitingStatus.PARKED else moment(head.due_ms),
+        },
     }

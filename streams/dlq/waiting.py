@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from streams.dlq.fields import Describe, record_fields
-from streams.dlq.letter import COMMAND, redrives_of
+from streams.dlq.letter import COMMAND, Place, redrives_of
 from streams.dlq.plan import Action
 from streams.errors import DecodeError
 from streams.keys import KEY_CODECS
@@ -66,6 +66,13 @@ def waiting(records: Iterable[RawRecord], decode: Decode) -> Waiting:
             queues.setdefault((partition, place if row.key is None else row.key), []).append((place, row))
     found = [_waiter(partition, queue) for (partition, _), queue in queues.items()]
     return Waiting(sorted(found, key=lambda waiter: (waiter.partition, waiter.place)), unreadable)
+
+
+def waiting_at(records: Iterable[RawRecord], place: Place, decode: Decode) -> Waiter | None:
+    """Return one record that waits, whether it is the first of its key or not."""
+    key = KEY_CODECS[int].encode(place.offset)
+    rows = (record for record in records if (record.partition, record.key) == (place.partition, key))
+    return next(iter(waiting(rows, decode).waiters), None)
 
 
 def command(waiter: Waiter, topic: str, verb: str, audit: bytes, now_ms: int) -> Action:

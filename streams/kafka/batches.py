@@ -39,22 +39,30 @@ class BatchProducer(TransactionalProducer):
             FencedError: it is not known whether they were committed.
             StreamsError: they could not be committed; none was.
         """
-        for left in reversed(range(_TRIES)):
-            try:
-                self._send_and_commit(records)
-            except AbortedError as error:
-                self.abort()
-                if error.fault is not None:
-                    raise error.fault from error
-                if not left:
-                    raise StreamsError(
-                        f"Kafka does not take the records: {error}",
-                        fix="check the permissions of the topics and the broker, and run it again",
-                    ) from error
-            except FencedError as error:
-                raise self._taken_over(error) from error
-            else:
-                return
+        try:
+            for left in reversed(range(_TRIES)):
+                if self._committed(records, last=not left):
+                    return
+        except FencedError as error:
+            if _fenced(error):
+                raise TakenOverError(error.what, where=error.where) from error
+            raise
+
+    def _committed(self, records: Sequence[RawRecord], *, last: bool) -> bool:
+        """Try once; an aborted transaction is nobody's fault unless a record is to blame, or it is the last try."""
+        try:
+            self._send_and_commit(records)
+        except AbortedError as error:
+            self.abort()
+            if error.fault is not None:
+                raise error.fault from error
+            if last:
+                raise StreamsError(
+                    f"Kafka does not take the records: {error}",
+                    fix="check the permissions of the topics and the broker, and run it again",
+                ) from error
+            return False
+        return True
 
     def _send_and_commit(self, records: Sequence[RawRecord]) -> None:
         self.send(records)
@@ -62,7 +70,11 @@ class BatchProducer(TransactionalProducer):
         self._call(self._producer.commit_transaction, "committing")
         self._open = False
 
-    def _taken_over(self, error: FencedError) -> FencedError:
-        cause = error.__cause__
-        fenced = isinstance(cause, KafkaException) and error_of(cause).code() in _TAKEN_OVER
-        return TakenOverError(error.what, where=error.where) if fenced else error
+
+def _fenced(error: BaseException | None) -> bool:
+    """Tell whether the client said that another one has its id, anywhere on the way to this error."""
+    while error is not None:
+        if isinstance(error, KafkaException) and error_of(error).code() in _TAKEN_OVER:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -16,8 +16,11 @@ from dead_letters import PARTITIONS, Letters, content, text
 from live.kcat import Kcat
 from live.workers import Live
 
+from streams.avro.codec import Codec
+from streams.avro.model import versions_of
 from streams.record import RawRecord, Record
 from streams.topology import TopicSpec
+from streams.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 
 pytestmark = pytest.mark.integration
 
@@ -296,3 +299,75 @@ def test_dead_letters_become_a_test(letters: Letters, tmp_path: Path) -> None:
     )
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
     assert json.dumps("ValueError: item 2")[1:-1] in file.read_text()
+
+
+def row(live: Live, n: int, status: WaitingStatus, key: bytes | None) -> RawRecord:
+    """Make the row of item n that waits in partition 1."""
+    item = live.item("k", n)
+    value = WaitingRecord(
+        status=status,
+        key=key,
+        value=item.value,
+        timestamp_ms=n,
+        headers=(WaitingHeader(name="trace", value=b"1"),),
+        topic=item.topic,
+        partition=1,
+        offset=n,
+        attempts=0 if status is WaitingStatus.QUEUED else 6,
+        due_ms=1_700_000_000_000,
+        failed_ms=1_700_000_000_000 + n,
+        stage="process",
+        kind="ValueError",
+        message=f"item {n}",
+    )
+    topic = f"{live.name}.copy.waiting"
+    schema_id = live.registry.register(f"{topic}-value", versions_of(WaitingRecord), "BACKWARD")[-1]
+    (frame,) = Codec(WaitingRecord, schema_id).encode([value])
+    return Record(topic, n.to_bytes(8, "big"), frame, n, 1)
+
+
+def test_keys_that_wait_are_listed_released_and_dropped(letters: Letters) -> None:
+    live, waiting = letters.live, f"{letters.group}.waiting"
+    live.admin.create_topics([TopicSpec(waiting, PARTITIONS, {"cleanup.policy": "compact"})])
+    parked, retrying, queued = WaitingStatus.PARKED, WaitingStatus.RETRYING, WaitingStatus.QUEUED
+    rows = [
+        row(live, 1, retrying, b"a"),
+        row(live, 2, queued, b"a"),
+        row(live, 3, retrying, b"b"),
+        row(live, 4, retrying, None),
+        row(live, 5, parked, b"gone"),
+        row(live, 1, parked, b"a"),
+        Record(waiting, b"odd", b"odd", 1, 1),
+    ]
+    live.send([*rows, rows[4]._replace(value=None)])
+
+    shown = letters.rows("list", letters.group, "--waiting")
+    assert [(r["offset"], r["key"], r["status"], r["behind"]) for r in shown] == [
+        (1, "a", "PARKED", 1),
+        (3, "b", "RETRYING", 0),
+        (4, None, "RETRYING", 0),
+    ]
+    assert (shown[0]["due"], shown[1]["due"]) == (None, "2023-11-14T22:13:20.000+00:00")
+    said = letters.run("list", letters.group, "--parked").stderr
+    assert "1 keys are parked, with 2 records" in said
+    assert "1 rows in" in said
+    (whole,) = letters.rows("show", letters.group, "1/2", "--waiting")
+    assert (whole["status"], whole["value"]["n"]) == ("QUEUED", 2)
+    assert "nothing waits at 1/5" in letters.run("show", letters.group, "1/5", "--waiting", code=2).stderr
+
+    assert (
+        "2 keys would be given the command release"
+        in letters.run("redrive", letters.group, "--waiting", "--where", 'status == "RETRYING"').stderr
+    )
+    assert live.read(letters.redrive) == []
+    letters.run("redrive", letters.group, "--parked", "--execute", "--job", "fixed")
+    letters.run("drop", letters.group, "--waiting", "--where", "value.n > 3", "--execute")
+    release, drop = live.read(letters.redrive)
+    assert (release.partition, release.key, release.headers) == (1, b"a", (("streams.command", b"release"),))
+    assert json.loads(release.value or b"")["job"] == "fixed"
+    assert (drop.partition, drop.key) == (1, None)
+    assert drop.headers == (("streams.command", b"drop"), ("streams.offset", b"4"))
+    assert (
+        "--to belongs to dead letters"
+        in letters.run("redrive", letters.group, "--parked", "--to", "origin", code=2).stderr
+    )
