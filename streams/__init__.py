@@ -4,11 +4,13 @@ Declare topics, tables, stores and processors on an `App`; `streams worker` runs
 """
 
 from streams.app import App
+from streams.breaker import Dependency
 from streams.context import Context
-from streams.errors import StreamsError, UsageError
+from streams.errors import CircuitOpenError, ReplyTimeoutError, StreamsError, UsageError
 from streams.policy import Failure, FailurePolicy, Retry
 from streams.publisher import Publisher
 from streams.record import Record, TopicPartition
+from streams.requests import Requester
 from streams.topic import Store, Table, Topic
 
 DEAD_LETTER = FailurePolicy.DEAD_LETTER
@@ -19,6 +21,7 @@ STOP = FailurePolicy.STOP
 __all__ = [
     # declaring
     "App",
+    "Dependency",
     "Store",
     "Table",
     "Topic",
@@ -26,14 +29,17 @@ __all__ = [
     "Context",
     "Publisher",
     "Record",
+    "Requester",
     "TopicPartition",
     # failing
+    "CircuitOpenError",
     "DEAD_LETTER",
     "PARK",
     "SKIP",
     "STOP",
     "Failure",
     "FailurePolicy",
+    "ReplyTimeoutError",
     "Retry",
     "StreamsError",
     "UsageError",

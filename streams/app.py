@@ -129,11 +129,13 @@ class App:
         to: Topic[Any] | Sequence[Topic[Any]] | None = None,
         uses: Iterable[Declared] = (),
         on_failure: Failure | FailurePolicy | None = None,
+        reply: type[Any] | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
 
         Several outputs are told apart by their model. The stores and tables that the function names are found by
-        themselves; `uses` adds what it reaches in other ways. Raising is answered by `on_failure`.
+        themselves; `uses` adds what it reaches in other ways. Raising is answered by `on_failure`. A value of the model
+        `reply` goes to whoever asked with a `Requester`, in the same transaction.
 
         Raises:
             UsageError: the declaration contradicts itself.
@@ -141,7 +143,7 @@ class App:
 
         def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
             processor = build_processor(
-                self.name, handler, source, to=to, uses=uses, on_failure=on_failure or self._on_failure
+                self.name, handler, source, to=to, uses=uses, on_failure=on_failure or self._on_failure, reply=reply
             )
             self._add(processor)
             return handler
@@ -198,6 +200,8 @@ class App:
         for processor in self.processors.values():
             for store, topic in processor.changelogs().items():
                 contracts.setdefault(f"{topic}-value", store.model)
+            if processor.reply is not None:
+                contracts.setdefault(processor.reply.subject, processor.reply.model)
         yield from sorted(contracts.items())
 
     def select(self, names: Sequence[str]) -> list[Processor]:

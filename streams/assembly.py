@@ -22,6 +22,7 @@ from streams.orphans import OrphanWatch
 from streams.ports import Input, Output
 from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
+from streams.reply_gate import gated
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
 from streams.slot import Slot
@@ -89,7 +90,7 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
         codecs,
         slot.partition,
         consumer,
-        producer,
+        gated(processor, producer, admin.existing),
         Restorer(reader, bounds),
         lookup,
         journal=journal,

@@ -7,8 +7,10 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -16,13 +18,15 @@ from typing import Literal, NamedTuple, Self
 import structlog
 
 from streams.duration import duration
-from streams.errors import CircuitOpenError, RecordError, StreamsError, UnknownSchemaError, UsageError
+from streams.errors import CircuitOpenError, HoldError, RecordError, RevokedError, StreamsError, UsageError
 
 _log = structlog.get_logger(__name__)
 
 _LEGAL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NESTED = -1  # the epoch of a block inside another one of the same dependency: its outcome is not counted twice
-_SAYS_NOTHING = (RecordError, StreamsError, UnknownSchemaError, CircuitOpenError)  # of whether the dependency works
+_SAYS_NOTHING = (HoldError, RecordError, RevokedError, StreamsError)  # of whether the dependency works
+
+_unguarded = ContextVar("unguarded", default=False)
 
 State = Literal["closed", "open", "half-open"]
 
@@ -158,6 +162,8 @@ class Dependency:
 
     def _admit(self) -> Future[None] | None:
         """Let a call in; where there is no room, return what is done when it is worth trying again."""
+        if _unguarded.get():
+            return None
         with self._lock:
             me = _me()
             if me in self._inside:
@@ -181,7 +187,7 @@ class Dependency:
         with self._lock:
             me = _me()
             blocks = self._inside.get(me)
-            if blocks is None:  # it began before a reset, or its event loop is gone
+            if blocks is None:  # it began before a reset or unguarded, or its event loop is gone
                 return None
             epoch, before = blocks.pop(), self._state
             if not blocks:
@@ -214,6 +220,16 @@ class Dependency:
             self._since = self._clock()
         self._state = state
         self._epoch += 1
+
+
+@contextmanager
+def unguarded() -> Iterator[None]:
+    """Let every call in, and count none: for a judge that runs handlers again."""
+    token = _unguarded.set(True)
+    try:
+        yield
+    finally:
+        _unguarded.reset(token)
 
 
 def _task() -> asyncio.Task[object] | None:

@@ -18,6 +18,7 @@ HoldError                    the next record cannot be dealt with now, through n
 ├─ UnknownSchemaError        its frame names a schema id that this worker has not fetched yet
 ├─ CircuitOpenError          an outside dependency that its handler needs is down
 └─ WaitingFullError          it has to wait, and there is no room for it
+ReplyTimeoutError            a request got no reply in time
 AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
 
@@ -174,6 +175,10 @@ class RevokedError(Exception):
 
     def __init__(self) -> None:
         super().__init__("the partition of this record is no longer read by this worker; its result will be dropped")
+
+
+class ReplyTimeoutError(TimeoutError):
+    """No reply came in time; whether the request was or will be carried out is not known."""
 
 
 class AbortedError(Exception):

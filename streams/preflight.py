@@ -77,6 +77,7 @@ def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[A
         IncompatibleError: a schema that is to be written is not registered.
     """
     written = {topic.name: topic.model for topic in processor.outputs.values()}
+    written |= {topic.name: topic.model for topic in filter(None, [processor.reply])}
     written |= {topic: store.model for store, topic in processor.changelogs().items()}
     read = {processor.source.name: processor.source.model}
     read |= {processor.table_topic(table).name: table.topic.model for table in processor.tables}

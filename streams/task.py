@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 from streams.avro.codec import Codec
@@ -17,6 +18,7 @@ from streams.errors import DecodeError, EncodeError, HandlerError, HoldError, Re
 from streams.failures import Failures
 from streams.judgement import Judgement
 from streams.record import RawRecord, Record
+from streams.replies import checked, replies
 from streams.state.task_state import TaskState
 from streams.topology import Processor
 from streams.waiting import Waiting
@@ -27,6 +29,8 @@ MAX_RECORD_BYTES = 64 << 20
 CHUNK = 64  # a batch that does not decode is redone in chunks of this size, only the bad one record by record
 
 NOT_SEVERAL = (AvroModel, Mapping, str, bytes)  # one value of a wrong type, though some of them can be iterated
+
+_TIMESTAMP = attrgetter("timestamp_ms")
 
 Value = Any  # a decoded model, None for a tombstone, or the RecordError that refuses the record
 
@@ -84,9 +88,10 @@ class Task:
         self._context = Context(state)
         self._decode_batch = codecs[processor.source.name].decode
         self._now_ms = 0
-        self._outputs = {
-            model: _Output(topic.name, topic.key_of(), codecs[topic.name]) for model, topic in processor.outputs.items()
-        }
+        written = [*processor.outputs.values(), *filter(None, [processor.reply])]
+        self._outputs = {t.model: _Output(t.name, t.key_of(), codecs[t.name]) for t in written}
+        self._requests = processor.source.name
+        self._reply = processor.reply.name if processor.reply else None
 
     def step(self, batch: Sequence[RawRecord], expired: Callable[[], bool], now_ms: int) -> Step:
         """Take the batch from bytes to bytes, as far as the limits allow; records that wait may be among it.
@@ -143,8 +148,10 @@ class Task:
         frames = [record.value for record in batch if record.value is not None]
         decoded = iter(self._decode_frames(frames))
         if len(frames) == len(batch):
-            return list(decoded)
-        return [None if record.value is None else next(decoded) for record in batch]
+            values = list(decoded)
+        else:
+            values = [None if record.value is None else next(decoded) for record in batch]
+        return values if self._reply is None else checked(batch, values, self._requests)
 
     def _decode_frames(self, frames: list[bytes]) -> list[Value]:
         try:
@@ -240,19 +247,22 @@ class Task:
     def _encode_all(self, batch: Sequence[RawRecord], start: int, handled: Sequence[_Handled]) -> list[RawRecord]:
         """Encode the outputs of consecutive records with one call per topic; each topic keeps their order."""
         encoded: list[RawRecord] = []
-        collected: dict[str, tuple[list[Any], list[int]]] = defaultdict(lambda: ([], []))
+        collected: dict[str, tuple[list[Any], list[RawRecord]]] = defaultdict(lambda: ([], []))
         for index, (_, outputs, refusal, _) in enumerate(handled, start):
             if refusal:
                 encoded += refusal
             for output, value in outputs:
-                values, times = collected[output.topic]
+                values, sources = collected[output.topic]
                 values.append(value)
-                times.append(batch[index].timestamp_ms)
+                sources.append(batch[index])
         size = 0
         for output in self._outputs.values():
-            values, times = collected[output.topic]
-            frames, keys = output.codec.encode(values), _keys(output, values)
-            encoded += map(Record, repeat(output.topic), keys, frames, times)
+            values, sources = collected[output.topic]
+            frames = output.codec.encode(values)
+            if output.topic == self._reply:
+                encoded += replies(sources, frames, self._requests)
+            else:
+                encoded += map(Record, repeat(output.topic), _keys(output, values), frames, map(_TIMESTAMP, sources))
             size += sum(map(len, frames))
         if size > MAX_RECORD_BYTES:  # then `_encode` looks at each record alone
             raise EncodeError(f"the outputs of one record take {size:,} bytes, more than {MAX_RECORD_BYTES:,}")

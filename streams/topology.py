@@ -45,6 +45,8 @@ class Processor:
     `source` and `outputs` are the topics in Kafka. `stores` and `tables` are the objects that the handler refers to;
     what lies in Kafka for them is told by `changelog` and `table_topic`. `waiting` keeps the records that are tried
     again or parked; None where the policy knows neither.
+    `reply` stands for the topics of whoever asks: their values have the model and the subject of this one, which itself
+    does not exist.
     """
 
     app: str
@@ -57,6 +59,7 @@ class Processor:
     on_failure: Failure
     wants_tombstones: bool
     waiting: Store[int, WaitingRecord] | None = None
+    reply: Topic[Any] | None = None
     namespace: str = ""
 
     @property
@@ -101,7 +104,8 @@ class Processor:
     def in_namespace(self, namespace: str, rename: Callable[[Topic[Any]], Topic[Any]]) -> Self:
         """Return this processor over renamed topics; its handler goes on using the same stores and tables."""
         outputs = {model: rename(topic) for model, topic in self.outputs.items()}
-        return replace(self, namespace=namespace, source=rename(self.source), outputs=outputs)
+        reply = rename(self.reply) if self.reply else None
+        return replace(self, namespace=namespace, source=rename(self.source), outputs=outputs, reply=reply)
 
     def state(self) -> dict[Declared, str]:
         """Map each store and table to the topic behind it."""
@@ -141,6 +145,7 @@ def build_processor(
     to: Topic[Any] | Sequence[Topic[Any]] | None,
     uses: Iterable[Declared],
     on_failure: Failure | FailurePolicy,
+    reply: type[Any] | None = None,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -153,18 +158,22 @@ def build_processor(
     parameters = _check_signature(name, handler)
     event = _hint(handler, parameters[0])
     _check_event(name, event, source)
+    outputs = [] if to is None else [to] if isinstance(to, Topic) else list(to)
+    reply_ = None if reply is None else Topic(f"{app}.{name}.reply", reply, None)
     processor = Processor(
         app=app,
         name=name,
         handler=handler,
         source=source,
-        outputs=_routes(name, [] if to is None else [to] if isinstance(to, Topic) else list(to)),
+        outputs=_routes(name, outputs),
         stores=tuple(u for u in used if isinstance(u, Store)),
         tables=tuple(u for u in used if isinstance(u, Table)),
         on_failure=policy,
         wants_tombstones=type(None) in typing.get_args(event),
         waiting=_waiting(app, name, policy),
+        reply=reply_,
     )
+    _routes(name, [*outputs, *filter(None, [processor.reply])])
     _check_tables(processor)
     _check_topics(processor)
     return processor

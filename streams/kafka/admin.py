@@ -12,6 +12,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     murmur2,
 )
 from confluent_kafka import TopicPartition as Assigned
@@ -78,6 +79,22 @@ class Admin:
         """Return every topic with its number of partitions."""
         metadata = self._metadata("asking for topics")
         return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def existing(self, names: Iterable[str]) -> set[str]:
+        """Return those of the topics that exist; asking makes none, whatever the broker's settings."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return set()
+        found = set()
+        answers = self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout)
+        for name, answer in answers.items():
+            try:
+                answer.result()
+                found.add(name)
+            except KafkaException as raised:
+                if error_of(raised).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error_of(raised), f"looking for topic {name}", self._servers) from raised
+        return found
 
     def brokers(self) -> dict[int, str]:
         """Return the live brokers by id, each with the address that it tells its clients: `host:port`."""

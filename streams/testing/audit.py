@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from streams.avro.codec import Codec
+from streams.breaker import unguarded
 from streams.errors import UnknownSchemaError, UsageError
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
 from streams.redrives import as_read_first, command
+from streams.replies import made_at
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
 from streams.testing.replay import Expected, Place, Replay
@@ -128,14 +130,16 @@ class Audit:
             for tp in log.partitions(runtime.processor.source.name)
         ]
         codecs = self._codecs[runtime.processor.name]
-        replay = Replay(runtime.declared, codecs, registry.known, log.takes, runtime.tables)
+        replay = Replay(runtime.declared, codecs, registry.known, log.takes, runtime.tables, log.topics)
         written = {(r.topic, r.key, r.value) for records in found.records.values() for r in records}
         places = {(record.partition, record.offset) for records in back.values() for record in records}
-        return replay.run(dealt_with, written, places)
+        with unguarded():
+            return replay.run(dealt_with, written, places)
 
     def _found(self, runtime: Runtime) -> Found:
         processor, log = runtime.processor, self._cluster.log
         topics = [topic.name for topic in processor.outputs.values()] + [processor.dead_letter_topic]
+        topics += [name for name in log.topics if made_at(name, processor.source.name) is not None]
         return Found(
             {topic: list(self._written(topic, processor.group)) for topic in topics if topic in log.topics},
             {processor.changelog(store): self.newest(processor.changelog(store)) for store in processor.stores},

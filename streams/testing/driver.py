@@ -14,13 +14,16 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from streams.avro.codec import Codec
-from streams.avro.model import schema_of, versions_of
+from streams.avro.model import versions_of
+from streams.breaker import Dependency
 from streams.duration import duration
-from streams.errors import UnknownSchemaError, UsageError
+from streams.errors import UsageError
 from streams.failpoints import Failpoint
 from streams.keys import Key
 from streams.record import UNSET, Headers, RawRecord, Record
+from streams.replies import request_headers
 from streams.settings import given_settings
+from streams.testing.asking import Asker, replying
 from streams.testing.audit import Audit
 from streams.testing.clock import START, VirtualClock
 from streams.testing.faults import Fault
@@ -30,6 +33,7 @@ from streams.testing.memory import Log, MemoryRegistry
 from streams.testing.process import Cluster
 from streams.testing.simulation import Simulation
 from streams.testing.surface import DeadLetter, dead_letter_of
+from streams.testing.topics import Topics
 from streams.topic import Store, Table, Topic
 from streams.topology import Processor, TopicSpec
 from streams.waiting_record import WaitingRecord
@@ -45,6 +49,7 @@ class Declarations(Protocol):
     namespace: str
     settings: dict[str, Any]
     processors: dict[str, Processor]
+    dependencies: dict[str, Dependency]
 
     def topics(self) -> list[TopicSpec]:
         """List every topic."""
@@ -100,8 +105,10 @@ class MemoryDriver:
         self.cluster = Cluster(log, registry, self.clock, chosen, self._folder.path, restore_records)
         self._simulation = Simulation(self.cluster, run, workers, self._random, auto_advance=auto_advance)
         self._audit = Audit(self.cluster, self._simulation.runtimes)
-        self._named: dict[Topic[Any], Topic[Any]] = {}
-        self._codecs: dict[Topic[Any], Codec[Any]] = {}
+        self._topics = Topics(app.namespace, log, registry)
+        self._asker = Asker(log)
+        for dependency in app.dependencies.values():
+            dependency.reset(self.clock.seconds)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -122,6 +129,8 @@ class MemoryDriver:
     def close(self) -> None:
         """Stop everything and delete the state; what reads or writes is refused from then on."""
         self._closed = True
+        for dependency in self._app.dependencies.values():
+            dependency.reset()
         try:
             self._simulation.close()
         finally:
@@ -137,8 +146,8 @@ class MemoryDriver:
             UsageError: the app has no such topic, or a value is too large for it; none was sent.
             StreamsError: a processor ended for good, by the policy STOP for instance.
         """
-        to = self._in_kafka(topic)
-        frames = self._codec(to).encode(values)
+        to = self._topics.named(topic)
+        frames = self._topics.codec(to).encode(values)
         at = self.clock.now_ms() if timestamp is None else round(timestamp.timestamp() * 1000)
         keys = map(to.key_of(), values)
         self._append([Record(to.name, key, frame, at) for key, frame in zip(keys, frames, strict=True)])
@@ -165,7 +174,7 @@ class MemoryDriver:
         for given in (key, value, *(value for _, value in headers)):
             if not isinstance(given, bytes | None):
                 raise UsageError(f"{given!r} is not bytes", fix="encode it, or send a value with `send`")
-        self._append([Record(self._in_kafka(topic).name, key, value, at, number, headers=headers)])
+        self._append([Record(self._topics.named(topic).name, key, value, at, number, headers=headers)])
 
     def delete(self, topic: Topic[Any] | Table[Any, Any], key: Key) -> None:
         """Append a tombstone and work it off.
@@ -173,12 +182,27 @@ class MemoryDriver:
         Raises:
             UsageError: the key is not one of the topic's; otherwise as `send_raw`.
         """
-        to = self._in_kafka(topic)
+        to = self._topics.named(topic)
         try:
             encoded = to.key_codec.encode(key)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{key!r} is no key of {topic.name}", fix=f"give {to.key_codec.type.__name__}") from error
         self.send_raw(topic, None, key=encoded)
+
+    def ask(self, requests: Topic[V], value: V, *, timeout: str | timedelta = "10s") -> Any:
+        """Send a request as a `Requester` does, work it off, and return the reply; time passes where it takes any.
+
+        Raises:
+            ReplyTimeoutError: none came.
+            UsageError: no processor of the app replies to requests of this topic.
+        """
+        to = self._topics.named(requests)
+        reply = replying(self._app.processors.values(), to)
+        (frame,) = self._topics.codec(to).encode([value])
+        asked = self._asker.question(to.name)
+        headers = request_headers(asked)
+        self._append([Record(to.name, to.key_of()(value), frame, self.clock.now_ms(), headers=headers)])
+        return self._topics.decode(self._topics.codec(reply), self._asker.reply(asked, self.advance, duration(timeout)))
 
     def settle(self) -> None:
         """Let the workers turn until nothing is left that they could do now.
@@ -201,10 +225,18 @@ class MemoryDriver:
             DecodeError: one is not a frame of the topic's contract.
         """
         self.settle()
-        to = self._in_kafka(topic)
-        codec = self._codec(to)
+        to = self._topics.named(topic)
+        codec = self._topics.codec(to)
         return [
-            Record(topic.name, key, None if value is None else self._decode(codec, value), at, number, offset, headers)
+            Record(
+                topic.name,
+                key,
+                None if value is None else self._topics.decode(codec, value),
+                at,
+                number,
+                offset,
+                headers,
+            )
             for _, key, value, at, number, offset, headers in self.cluster.log.committed(to.name)
         ]
 
@@ -230,7 +262,9 @@ class MemoryDriver:
             if store in processor.stores:
                 rows = self._audit.newest(processor.changelog(store))
                 codec = Codec(store.model)
-                return {cast("K", store.key_codec.decode(key)): self._decode(codec, row) for key, row in rows.items()}
+                return {
+                    cast("K", store.key_codec.decode(key)): self._topics.decode(codec, row) for key, row in rows.items()
+                }
         raise UsageError(f"no processor of app {self._app.name} uses store {store.name}", fix="name it in a handler")
 
     @property
@@ -337,57 +371,18 @@ class MemoryDriver:
                 f"the handler of {busy} calls the driver that runs it", fix="call it in the test, before or after"
             )
 
-    def _in_kafka(self, topic: Topic[V] | Table[Any, V]) -> Topic[V]:
-        """Return a topic as the app's namespace calls it; one that is called so already stays."""
-        declared = topic.topic if isinstance(topic, Table) else topic
-        if not isinstance(declared, Topic):
-            raise UsageError(f"{declared!r} is neither a topic nor a table", fix="give what app.topic() returned")
-        if declared not in self._named:
-            inside = declared.in_namespace(self._app.namespace)
-            self._named[declared] = inside if inside.name in self.cluster.log.topics else declared
-            self.cluster.log.spec(self._named[declared].name)
-        return self._named[declared]
-
     def _append(self, records: Sequence[RawRecord]) -> None:
         """Append all of them or, where the broker would refuse one, none; then work them off."""
         self._check_usable()
-        log = self.cluster.log
+        self._topics.check(records)
         for record in records:
-            count = log.spec(record.topic).partitions
-            if record.partition != UNSET and not 0 <= record.partition < count:
-                raise UsageError(
-                    f"topic {record.topic} has no partition {record.partition}", fix=f"use one of 0 to {count - 1}"
-                )
-            if not log.takes(record):
-                size = len(record.value or b"")
-                raise UsageError(
-                    f"topic {record.topic} does not take a record of {size:,} bytes",
-                    fix='send less, or declare the topic with config={"max.message.bytes": …}',
-                )
-        for record in records:
-            log.append(record)
+            self.cluster.log.append(record)
         self.settle()
 
     def _own(self, letter: DeadLetter) -> DeadLetter:
         """Call the topic that a dead letter came from as the app does."""
         topic = letter.topic.removeprefix(f"{self._app.namespace}.")
         return letter._replace(topic=topic, record=letter.record._replace(topic=topic))
-
-    def _codec(self, topic: Topic[V]) -> Codec[V]:
-        if topic not in self._codecs:
-            registered = self.cluster.registry.register(topic.subject, schema_of(topic.model).text)
-            self._codecs[topic] = Codec(topic.model, registered)
-        return self._codecs[topic]
-
-    def _decode(self, codec: Codec[V], frame: bytes) -> V:
-        try:
-            return codec.decode([frame])[0]
-        except UnknownSchemaError as unknown:
-            text = self.cluster.registry.known(unknown.schema_id)
-            if text is None:
-                raise
-            codec.learn(unknown.schema_id, text)
-            return codec.decode([frame])[0]
 
 
 def _check_options(**options: tuple[int, int]) -> None:

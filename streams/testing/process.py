@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from streams.assembly import build_worker
 from streams.errors import AbortedError, StreamsError
 from streams.preflight import commit_interval, load_codecs
+from streams.reply_gate import gated
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings
 from streams.state.backend import Backend
@@ -69,7 +70,7 @@ class Process:
             codecs,
             lambda partition: self._folder / f"part-{partition}",
             self.consumer,
-            self.producer,
+            gated(processor, self.producer, lambda names: set(names) & cluster.log.topics.keys()),
             Restorer(self.reader, cluster.log.bounds),
             SchemaLookup(cluster.registry, codecs.values(), cluster.clock.seconds, AtOnce()),
             clock=cluster.clock.seconds,

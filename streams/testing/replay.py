@@ -16,6 +16,7 @@ from streams.context import Context
 from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, UnknownSchemaError
 from streams.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
+from streams.replies import Address, address_of
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
 from streams.topic import Store, Table
 from streams.topology import Processor
@@ -139,13 +140,15 @@ class Replay:
         schema: Callable[[int], str | None],
         takes: Callable[[RawRecord], bool],
         tables: TableReads,
+        topics: Collection[str],
     ) -> None:
-        """`schema` is the registry's text of an id, `takes` says what the broker accepts."""
+        """`schema` is the registry's text of an id, `takes` says what the broker accepts into its `topics`."""
         self._processor = processor
         self._codecs = codecs
         self._schema = schema
         self._takes = takes
         self._tables = tables
+        self._topics = topics
 
     def run(
         self, partitions: Iterable[Iterable[RawRecord]], found: Collection[Written], given_up: Collection[Place] = ()
@@ -192,7 +195,7 @@ class Replay:
     def _add(self, record: RawRecord, attempt: _Attempt, rows: Reads, expected: Expected) -> None:
         rows.update(attempt.changed)
         for output in attempt.outputs:
-            expected.outputs[output.topic].append(
+            expected.outputs.setdefault(output.topic, []).append(
                 Output(output.key, output.value, record.key, record.partition, record.offset)
             )
         for change in attempt.changes:
@@ -203,6 +206,7 @@ class Replay:
                 table[change.key or b""] = change.value
 
     def _handle(self, record: RawRecord, ctx: Context) -> list[RawRecord]:
+        address = address_of(record, self._processor.source.name) if self._processor.reply else None
         value = None if record.value is None else self._decode(record.value)
         if value is None and not self._processor.wants_tombstones:
             return []
@@ -211,7 +215,8 @@ class Replay:
         values = [result] if single else list(islice(cast("Iterable[Any]", result), MAX_RECORD_OUTPUTS + 1))
         if len(values) > MAX_RECORD_OUTPUTS:
             raise EncodeError("too many")
-        return [self._output(one, record.timestamp_ms) for one in values if not (single and one is None)]
+        outputs = [self._output(one, record.timestamp_ms, address) for one in values if not (single and one is None)]
+        return [output for output in outputs if output.topic in self._topics]
 
     def _decode(self, frame: bytes) -> Any:
         codec = self._codecs[self._processor.source.name]
@@ -224,7 +229,11 @@ class Replay:
             codec.learn(unknown.schema_id, text)
             return codec.decode([frame])[0]
 
-    def _output(self, value: Any, timestamp_ms: int) -> RawRecord:
+    def _output(self, value: Any, timestamp_ms: int, address: Address | None) -> RawRecord:
+        reply = self._processor.reply
+        if reply is not None and type(value) is reply.model:
+            (frame,) = self._codecs[reply.name].encode([value])
+            return Record(address.topic if address else "", None, frame, timestamp_ms)
         topic = self._processor.outputs[type(value)]
         (frame,) = self._codecs[topic.name].encode([value])
         return Record(topic.name, topic.key_of()(value), frame, timestamp_ms)

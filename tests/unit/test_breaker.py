@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streams import App, UsageError
 from streams.breaker import Dependency
-from streams.errors import CircuitOpenError, HandlerError, UnknownSchemaError
+from streams.errors import CircuitOpenError, HandlerError, RevokedError, UnknownSchemaError
 
 OPEN_FOR = 30.0
 
@@ -134,6 +134,7 @@ def test_what_is_ignored_says_that_the_dependency_works(clock: Clock) -> None:
         asyncio.CancelledError(),
         HandlerError("too many"),
         UnknownSchemaError(7),
+        RevokedError(),
         UsageError("wrong"),
         CircuitOpenError("bank", bool),
     ],

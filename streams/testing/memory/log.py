@@ -96,6 +96,11 @@ class Log:
             for number in range(spec.partitions)
         }
 
+    def create(self, spec: TopicSpec) -> None:
+        """Make a topic, unless there is one of its name."""
+        if self.topics.setdefault(spec.name, spec) is spec:
+            self._partitions.update({TopicPartition(spec.name, number): Held() for number in range(spec.partitions)})
+
     def partitions(self, topic: str) -> list[TopicPartition]:
         """Return the partitions of a topic."""
         return [TopicPartition(topic, number) for number in range(self.spec(topic).partitions)]
