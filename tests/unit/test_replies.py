@@ -237,10 +237,10 @@ def test_only_who_replies_gets_a_gate_and_a_contract() -> None:
     assert dict(replying.contracts()).items() - dict(silent.contracts()).items() == {
         ("shop.quote.reply-value", Appended)
     }
-    assert dict(replying.in_namespace("pr-7").contracts()).keys() == {
-        "pr-7.shop.quote.reply-value",
-        "pr-7.shop.quotes-value",
-    }
+    inside = (
+        dict(replying.in_namespace("pr-7").contracts()).keys() - dict(silent.in_namespace("pr-7").contracts()).keys()
+    )
+    assert inside == {"pr-7.shop.quote.reply-value"}
     assert replying.topics() == silent.topics()
 
 
