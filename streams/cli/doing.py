@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import typer
 
+from streams import failpoints
 from streams.cli import pipe
 from streams.cli.eta import Eta
 from streams.cli.options import Output
@@ -25,6 +26,7 @@ from streams.kafka import config
 from streams.kafka.batches import BatchProducer, TakenOverError
 from streams.settings import Settings
 
+_NAME = "dlq"  # in STREAMS_FAILPOINTS
 _MOST_SHOWN = 20  # rows of a table; JSON shows all
 _AGAIN = "run it again: what was done is noted, and nothing is done twice"
 
@@ -107,6 +109,7 @@ def _done(work: Work, job: Job, settings: Settings, total: int, stop: Stop) -> t
 @contextmanager
 def _producer(work: Work, settings: Settings) -> Iterator[BatchProducer]:
     """Take over the group's transactional id; from here on nobody else writes notes."""
+    failpoints.arm(_NAME, [_NAME])
     limit = work.queue.smallest_limit(work.topics)
     identity = f"{work.queue.names.redrive}-tool"
     made = config.transactional_producer(settings, identity, limit)

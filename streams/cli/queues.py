@@ -33,7 +33,7 @@ Target = Annotated[
 ProcessorOption = Annotated[str | None, typer.Option("--processor", metavar="NAME", help="A processor of the app.")]
 WhereOption = Annotated[
     str | None,
-    typer.Option("--where", metavar="EXPR", help='Only those, as in: value.total > 100 and error.kind == "ValueError"'),
+    typer.Option("--where", metavar="EXPR", help='Only those, as in: value.total > 100 and error.type == "ValueError"'),
 ]
 Since = Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"Given up at this time or later: {FORMS}.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Given up before this time.")]

@@ -34,8 +34,8 @@ from streams.dlq.fields import letter_fields
 from streams.dlq.notes import Audit, somebody
 from streams.dlq.plan import MAX_REDRIVES, Choice, Plan
 from streams.dlq.queue import Queue
-from streams.dlq.waiting import DROP, RELEASE
 from streams.errors import UsageError
+from streams.redrives import DROP, RELEASE
 
 
 class SendTo(StrEnum):

@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.cli.queues import Cluster, describer, left_out, moment, row_decoder
 from streams.dlq.fields import Describe
-from streams.dlq.letter import Place
+from streams.dlq.letter import Place, short_class
 from streams.dlq.plan import Choice
 from streams.dlq.queue import Queue
 from streams.dlq.waiting import Waiter, waiter_fields, waiting, waiting_at
@@ -48,7 +48,7 @@ def waiter_row(waiter: Waiter, describe: Describe) -> dict[str, Any]:
         "due": None if head.status is WaitingStatus.PARKED else moment(head.due_ms),
         "since": moment(head.failed_ms),
         "behind": waiter.behind,
-        "kind": head.kind,
+        "error": short_class(head.kind),
         "message": head.message,
     }
 

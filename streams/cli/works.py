@@ -14,7 +14,8 @@ from streams.dlq.letter import Letter
 from streams.dlq.notes import DROPPED, REDRIVEN
 from streams.dlq.plan import ORIGIN, Action, Plan, Verdict
 from streams.dlq.queue import Queue
-from streams.dlq.waiting import DROP, Waiter, command
+from streams.dlq.waiting import Waiter, command
+from streams.redrives import DROP
 
 _MOST_MESSAGE = 160  # characters
 
@@ -96,7 +97,7 @@ class LetterWork:
             self.topics.add(goes_to[0])
             row |= {"to": goes_to[0], "partition": goes_to[1], "redrives": letter.redrives + 1}
         key = self._describe(letter.original._replace(value=None))["key"]
-        return row | {"key": key, "kind": letter.kind, "message": letter.message.partition("\n")[0][:_MOST_MESSAGE]}
+        return row | {"key": key, "error": letter.error, "message": letter.message.partition("\n")[0][:_MOST_MESSAGE]}
 
 
 class WaitWork:

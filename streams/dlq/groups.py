@@ -21,11 +21,10 @@ _VARIABLE: Final = (
 
 
 class What(NamedTuple):
-    """What the dead letters of a group have in common; `type` is the exception's class."""
+    """What the dead letters of a group have in common; `error` is the defect of a frame, or the exception's class."""
 
     stage: str
-    kind: str
-    type: str
+    error: str
     message: str
     handler: str
 
@@ -59,7 +58,7 @@ def grouped(letters: Iterable[Letter]) -> dict[What, Group]:
     """Group dead letters by their error, the largest group first; messages without end share a group."""
     found: dict[What, Group] = {}
     for letter in letters:
-        what = What(letter.stage, letter.kind, letter.type, normalised(letter.message), letter.handler)
+        what = What(letter.stage, letter.error, normalised(letter.message), letter.handler)
         if what not in found and len(found) >= MOST_GROUPS:
             what = what._replace(message=OTHERS)
         if what in found:

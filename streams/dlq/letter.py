@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from streams.dead_letters import ORIGIN, REASONS, REDRIVES
 from streams.record import Headers, RawRecord, Record
 
-REASONS: Final = ("__connect.errors.", "streams.error.")
-ORIGIN: Final = "streams.origin"
-REDRIVES: Final = "streams.redrives"
 DEAD_LETTER: Final = "streams.dead_letter"
-COMMAND: Final = "streams.command"
+"""The header of a record that is sent again to its processor, and of notes: the place of the dead letter."""
 
 MOST_PARTITION: Final = 2**31 - 1
 MOST_OFFSET: Final = 2**63 - 1
@@ -32,7 +30,7 @@ class Letter(NamedTuple):
 
     `record` is what lies in the dead-letter topic. `original` is the record as it was first read: topic, partition and
     offset of its first origin, the headers without those that a dead letter adds. `time_ms` says when it was given up,
-    `redrives` how often it had been sent again.
+    `redrives` how often it had been sent again. The class of an exception has no module where Python brings it.
     """
 
     record: RawRecord
@@ -51,6 +49,11 @@ class Letter(NamedTuple):
     def place(self) -> Place:
         """Where it lies."""
         return Place(self.record.partition, self.record.offset)
+
+    @property
+    def error(self) -> str:
+        """What went wrong in one word: the defect of a frame, else the exception's class."""
+        return self.kind if self.kind and self.kind != self.stage else self.type
 
 
 class NotALetter(NamedTuple):
@@ -99,6 +102,11 @@ def own_headers(headers: Headers) -> Headers:
     return tuple(header for header in headers if not header[0].startswith(REASONS) and header[0] not in ours)
 
 
+def short_class(name: str) -> str:
+    """Return the name of an exception's class as people write it."""
+    return name.removeprefix("builtins.")
+
+
 def _letter(record: RawRecord, reason: Mapping[str, str]) -> Letter:
     return Letter(
         record=record,
@@ -113,7 +121,7 @@ def _letter(record: RawRecord, reason: Mapping[str, str]) -> Letter:
         ),
         stage=reason["__connect.errors.stage"],
         kind=reason.get("streams.error.kind", ""),
-        type=reason.get("__connect.errors.exception.class.name", ""),
+        type=short_class(reason.get("__connect.errors.exception.class.name", "")),
         message=reason.get("__connect.errors.exception.message", ""),
         stacktrace=reason.get("__connect.errors.exception.stacktrace", ""),
         handler=reason.get("__connect.errors.class.name", ""),

@@ -12,8 +12,10 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from streams.dlq.letter import COMMAND, DEAD_LETTER, ORIGIN, REDRIVES, Letter, Place, read_place
+from streams.dead_letters import ORIGIN, REDRIVES
+from streams.dlq.letter import DEAD_LETTER, Letter, Place, read_place
 from streams.record import RawRecord, Record
+from streams.redrives import COMMAND
 
 REDRIVEN, DROPPED = "redriven", "dropped"
 

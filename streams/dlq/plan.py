@@ -50,7 +50,7 @@ class Choice(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What is done with one thing: `records` are committed together, `place` names it where it is a dead letter."""
+    """What is done with one thing: one record or two, committed together; `place` names it if it is a dead letter."""
 
     place: Place | None
     records: tuple[RawRecord, ...]

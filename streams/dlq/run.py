@@ -91,13 +91,18 @@ def batches(actions: Iterable[Action], most: int) -> Iterator[list[Action]]:
 def _commit(producer: Producer, batch: list[Action]) -> list[Refused]:
     """Commit a batch; one that is refused is halved until the one to blame stands alone."""
     try:
-        producer.commit_batch([record for action in batch for record in action.records])
+        producer.commit_batch(_in_runs(batch))
     except SendError as error:
         if len(batch) == 1:
             return [Refused(batch[0], str(error))]
         half = len(batch) // 2
         return _commit(producer, batch[:half]) + _commit(producer, batch[half:])
     return []
+
+
+def _in_runs(batch: list[Action]) -> list[RawRecord]:
+    """Put what is sent before the notes: a worker takes records up to the next note as one batch."""
+    return [record for at in (0, 1) for action in batch for record in action.records[at : at + 1]]
 
 
 def _size(action: Action) -> int:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from streams.dlq.fields import Describe, record_fields
-from streams.dlq.letter import COMMAND, Place, redrives_of
+from streams.dlq.letter import Place, redrives_of, short_class
 from streams.dlq.plan import Action
 from streams.errors import DecodeError
 from streams.keys import KEY_CODECS
 from streams.record import RawRecord, Record
+from streams.redrives import COMMAND, OFFSET
 from streams.waiting_record import WaitingRecord, WaitingStatus
-
-RELEASE, DROP = "release", "drop"
-OFFSET: Final = "streams.offset"
 
 Decode = Callable[[bytes], WaitingRecord]
 """Decodes a row, or raises DecodeError."""
@@ -89,7 +87,7 @@ def waiter_fields(waiter: Waiter, describe: Describe, uses: set[str]) -> dict[st
     head = waiter.head
     error = {
         "kind": head.kind,
-        "type": head.kind,
+        "type": short_class(head.kind),
         "message": head.message,
         "time": head.failed_ms,
         "attempts": head.attempts,

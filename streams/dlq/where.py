@@ -21,7 +21,7 @@ from streams.errors import StreamsError, UsageError
 
 MOST_CHARACTERS: Final = 2_000
 CONSTANTS: Final = {"null": None, "true": True, "false": False}
-LANGUAGE: Final = 'write it as in value.total > 100 and error.kind == "ValueError"'
+LANGUAGE: Final = 'write it as in value.total > 100 and error.type == "ValueError"'
 
 _ALLOWED: Final = (
     ast.Expr, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Eq, ast.NotEq, ast.Lt,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import AbortedError, FencedError, StreamsError
+from streams.failpoints import Failpoint, reach
 from streams.kafka.errors import error_of
 from streams.kafka.producer import TransactionalProducer
 from streams.record import RawRecord
@@ -66,9 +67,13 @@ class BatchProducer(TransactionalProducer):
 
     def _send_and_commit(self, records: Sequence[RawRecord]) -> None:
         self.send(records)
+        reach(Failpoint.PRODUCED)
         self.flush()
+        reach(Failpoint.FLUSHED)
+        reach(Failpoint.COMMIT_SENT)
         self._call(self._producer.commit_transaction, "committing")
         self._open = False
+        reach(Failpoint.COMMITTED)
 
 
 def _fenced(error: BaseException | None) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 from live.workers import Live
 
 from streams.record import Headers, RawRecord, Record
-from streams.topology import TopicSpec
 
 PARTITIONS = 4
 
@@ -24,7 +23,6 @@ class Letters:
         self.group = f"{live.name}.copy"
         self.dlq, self.redrive = f"{self.group}.dlq", f"{self.group}.redrive"
         live.deploy("copy")
-        live.admin.create_topics([TopicSpec(self.dlq, PARTITIONS, {}), TopicSpec(self.redrive, PARTITIONS, {})])
 
     def letter(self, n: int, *, own: Headers = (), message: str | None = None, **more: str) -> RawRecord:
         """Make the dead letter of item n, which lay in partition (n + 1) % 4 and whose dead letter lies in n % 4."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from dead_letters import PARTITIONS, Letters, content, text
+from live.app import RAISE
 from live.kcat import Kcat
 from live.workers import Live
 
@@ -56,7 +59,8 @@ def test_open_dead_letters_are_listed_by_their_error(letters: Letters) -> None:
     assert first["last"] == "2023-11-14T22:13:20.029+00:00"
     assert first["example"] == "1/7"
     assert first["handler"] == "live.app.copy"
-    assert (second["count"], second["kind"], second["message"]) == (3, "KeyError", "gone")
+    assert first["error"] == "ValueError"
+    assert (second["count"], second["error"], second["message"]) == (3, "KeyError", "gone")
     assert [row["count"] for row in letters.rows("list", letters.live.target, "--processor", "copy")] == [30, 3]
     late = letters.rows("list", letters.group, "--from", "1700000000010", "--to", "1700000000031")
     assert [row["count"] for row in late] == [20, 1]
@@ -180,29 +184,33 @@ def test_dead_letters_are_dropped_with_a_note(letters: Letters) -> None:
     assert "1 dead letters would be redriven; 9 dropped already" in said.stderr
 
 
+KILLS = [
+    "produced=kill@2",
+    "flushed=kill",
+    "commit-sent=kill",
+    "commit-sent=kill+1ms@2",
+    "committed=kill",
+    "committed=kill@2",
+]
+
+
 @pytest.mark.parametrize("target", ["processor", "origin"])
 def test_a_run_that_is_killed_is_started_again_and_does_nothing_twice(letters: Letters, target: str) -> None:
-    letters.fill(3_000)
-    topic = letters.redrive if target == "processor" else letters.live.topic("items")
-    kills = 0
-    for _ in range(3):
+    letters.fill(5_000)
+    for rule in KILLS:
+        kill = {"STREAMS_FAILPOINTS": rule}
         with letters.live.run(
-            "dlq", "redrive", letters.group, "--to", target, "--execute", "--rate", "400/s"
+            "dlq", "redrive", letters.group, "--to", target, "--execute", environment=kill
         ) as command:
-            begun = len(letters.notes())
-            deadline = time.monotonic() + 40
-            while len(letters.notes()) == begun:
-                assert time.monotonic() < deadline, command.log()
-                time.sleep(0.05)
-            command.process.send_signal(signal.SIGKILL)
-            assert command.wait(10) == -signal.SIGKILL
-            kills += 1
-    part = len(letters.sent(topic))
-    assert 0 < part < 3_000, "the kills have to come in the middle"
-    letters.run("redrive", letters.group, "--to", target, "--execute")
+            assert command.wait(60) == -signal.SIGKILL, command.log()
+        assert f"failpoint {rule.partition('=')[0]} hit" in command.log()
+    topic = letters.redrive if target == "processor" else letters.live.topic("items")
+    left = 5_000 - len(letters.sent(topic))
+    assert 0 < left < 5_000, "the kills have to come in the middle"
+    assert f"{left} of {left}" in letters.run("redrive", letters.group, "--to", target, "--execute").stderr
     sent = origins(letters.sent(topic))
-    print(f"{sum(sent.values())} records compared after {kills} kills, the last at {part}")
-    assert sent == expected(letters, range(3_000))
+    print(f"{sum(sent.values())} records compared after {len(KILLS)} kills, the last with {left} left")
+    assert sent == expected(letters, range(5_000))
     assert max(Counter(letters.notes()).values()) == 1
 
 
@@ -273,15 +281,32 @@ def test_what_has_no_place_to_go_is_told(letters: Letters) -> None:
     assert live.read(letters.redrive) == []
 
 
-def test_topics_that_do_not_exist_are_told(live: Live) -> None:
-    live.deploy("copy")
-    letters = Letters.__new__(Letters)
-    letters.live, letters.group = live, f"{live.name}.copy"
+def test_topics_that_do_not_exist_are_told(letters: Letters) -> None:
+    live = letters.live
     assert f"did you mean {letters.group}?" in letters.run("list", f"{letters.group}y", code=2).stderr
-    if f"{letters.group}.redrive" not in live.admin.topics():
-        told = letters.run("redrive", letters.group, code=4).stderr
-        assert f"topic {letters.group}.redrive does not exist" in told
-        assert "streams topic create" in told
+    other = f"{letters.group}.old"
+    live.admin.create_topics([TopicSpec(f"{other}.dlq", 2, {}), TopicSpec(f"{other}.redrive", 1, {})])
+    assert f"topic {other}.redrive has 1 partitions" in letters.run("redrive", other, code=4).stderr
+    live.admin.delete_topics([f"{other}.redrive"])
+    told = letters.run("drop", other, "--execute", code=4).stderr
+    assert f"topic {other}.redrive does not exist" in told
+    assert "streams topic create" in told
+    assert "0 open dead letters" in letters.run("list", other).stderr
+    assert "no topic" in letters.run("list", letters.group, "--waiting", code=2).stderr
+
+
+def test_the_commands_of_the_document_run(letters: Letters) -> None:
+    letters.fill(20)
+    letters.live.admin.create_topics([TopicSpec(f"{letters.group}.waiting", PARTITIONS, {"cleanup.policy": "compact"})])
+    document = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text()
+    ran = 0
+    for line in re.findall(r"^streams dlq (.+?)(?: +#.*)?$", document, re.MULTILINE):
+        if "--as-test" not in line:
+            letters.run(*shlex.split(line.replace("shop.ship", letters.group)))
+            ran += 1
+    print(f"{ran} commands ran")
+    assert ran > 10
+    assert "streams dlq show shop.ship -n 1 --as-test" in document
 
 
 def test_dead_letters_become_a_test(letters: Letters, tmp_path: Path) -> None:
@@ -299,6 +324,26 @@ def test_dead_letters_become_a_test(letters: Letters, tmp_path: Path) -> None:
     )
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
     assert json.dumps("ValueError: item 2")[1:-1] in file.read_text()
+
+
+def test_a_worker_takes_back_what_it_gave_up(letters: Letters) -> None:
+    live = letters.live
+    live.send([live.item("bad", 1, RAISE), *(live.item(f"k{n}", n) for n in range(2, 5))])
+    with live.worker("copy"):
+        live.settle("copy")
+        (shown,) = letters.rows("show", letters.group, "-n", "1")
+        origin = (shown["topic"], shown["partition"], shown["offset"])
+        assert (shown["failed"]["type"], shown["failed"]["handler"]) == ("ValueError", "live.app.build.<locals>.copy")
+        letters.fill(100)  # they were given up, and are good now
+        letters.run("redrive", letters.group, "--execute")
+        deadline = time.monotonic() + 30
+        while len(live.read(letters.dlq)) < 102 or len(live.read(live.topic("copies"))) < 103:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        (again,) = letters.rows("show", letters.group, "-n", "1")
+    assert (again["topic"], again["partition"], again["offset"]) == origin
+    assert (again["redrives"], len(again["history"])) == (1, 1)
+    assert Counter(item.n for item in live.items(live.topic("copies"))) == Counter([2, 3, 4, *range(100)])
 
 
 def row(live: Live, n: int, status: WaitingStatus, key: bytes | None) -> RawRecord:

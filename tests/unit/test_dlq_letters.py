@@ -50,10 +50,18 @@ def test_a_dead_letter_is_the_record_of_its_first_origin() -> None:
     assert (read.stage, read.kind, read.type, read.message) == (
         "process",
         "ValueError",
-        "builtins.ValueError",
+        "ValueError",
         "ValueError: order 5",
     )
     assert (read.attempts, read.time_ms, read.redrives, read.place) == (6, 5_000, 2, Place(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "error"),
+    [("bad-magic", "decode", "bad-magic"), ("process", "process", "ValueError"), ("", "send", "ValueError")],
+)
+def test_an_error_has_one_name(kind: str, stage: str, error: str) -> None:
+    assert letter(**{"streams.error.kind": kind, "__connect.errors.stage": stage}).error == error
 
 
 def test_what_an_older_dead_letter_does_not_say_is_left_open() -> None:

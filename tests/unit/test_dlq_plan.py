@@ -135,6 +135,9 @@ def test_transactions_are_bounded_and_take_both_records_of_an_action() -> None:
     assert run(broker, actions(700), pace(None), lambda: False, heard.append) == []
     assert heard == [500, 200]
     assert [len(batch) for batch in broker.committed] == [1_000, 400]
+    assert [record.topic for record in broker.committed[1]] == ["t"] * 200 + ["n"] * 200, (
+        "in runs that a worker batches"
+    )
 
 
 def test_one_that_is_refused_is_found_and_the_others_go_once_each() -> None:
