@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -12,15 +13,18 @@ import structlog
 
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
+from streams.ends import EndWatch
 from streams.journal import Journal
 from streams.judgement import Judgement
 from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from streams.observe import Observer, Reporter
 from streams.orphans import OrphanWatch
 from streams.ports import Input, Output
 from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
+from streams.progress import WorkerProgress
 from streams.record import TopicPartition
 from streams.reply_gate import gated
 from streams.schema_lookup import SchemaLookup
@@ -41,14 +45,21 @@ _log = structlog.get_logger(__name__)
 ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time every 10
 
 
-def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], bool]) -> None:
+Send = Callable[[WorkerProgress], None]
+
+
+def run_worker(
+    processor: Processor, settings: Settings, stopping: Callable[[], bool], send: Send | None = None
+) -> None:
     """Run one processor in this process until `stopping` says so; then commit, close, and return.
+
+    `send` gets a snapshot of its progress every second, from another thread.
 
     Raises:
         StreamsError: it could not start or cannot go on; whatever was not committed will not be seen.
     """
     with ExitStack() as resources:
-        worker, consumer = _assemble(processor, settings, resources)
+        worker, consumer = _assemble(processor, settings, resources, send)
         _log.info("started", group=processor.group, topic=processor.source.name, guarantee=settings.guarantee)
         try:
             consumer.subscribe(processor.source.name, worker)
@@ -62,8 +73,10 @@ def run_worker(processor: Processor, settings: Settings, stopping: Callable[[], 
             _log.info("stopped", **worker.counts)
 
 
-def _assemble(processor: Processor, settings: Settings, resources: ExitStack) -> tuple[Worker, GroupConsumer]:
-    commit_interval(processor, settings)  # a wrong one is told before anything is connected
+def _assemble(
+    processor: Processor, settings: Settings, resources: ExitStack, send: Send | None
+) -> tuple[Worker, GroupConsumer]:
+    commit_every = commit_interval(processor, settings)  # a wrong one is told before anything is connected
     admin = Admin(settings, settings.start_timeout.total_seconds())
     check_topics(admin, processor)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
@@ -100,6 +113,17 @@ def _assemble(processor: Processor, settings: Settings, resources: ExitStack) ->
     watch = _watch(processor, settings, slot.identity, admin, member)
     resources.callback(watch.close)
     watch.start()
+    if send is not None:
+        ends = EndWatch(
+            lambda: list(worker.owned), lambda asked: {tp: at.end for tp, at in admin.ranges(asked).items()}
+        )
+        resources.callback(ends.close)
+        ends.start()
+        every = commit_every.total_seconds()
+        observer = Observer(worker, processor, slot.number, ends, every, thread=threading.get_ident())
+        reporter = Reporter(observer.look, send)
+        resources.callback(reporter.close)
+        reporter.start()
     return worker, consumer
 
 

@@ -5,7 +5,8 @@ StreamsError                 what happened, where, what to do; carries the exit 
 ├─ UnreachableError     3    Kafka or the registry does not answer
 ├─ IncompatibleError    4    contracts, topics or state do not fit each other
 ├─ FencedError          5    the client was fenced or is broken for good: start afresh
-└─ StoppedError         6    a failure policy said STOP
+├─ StoppedError         6    a failure policy said STOP
+└─ StalledError         7    nothing was finished for as long as `stall_exit` allows
 RecordError                  one record's fault; `stage` says where: decode, process, encode, send
 ├─ DecodeError               `kind` names the defect of the frame
 ├─ EncodeError
@@ -78,6 +79,12 @@ class StoppedError(StreamsError):
     """A failure policy said STOP."""
 
     exit_code = 6
+
+
+class StalledError(StreamsError):
+    """A processor had work and finished nothing for as long as `stall_exit` allows."""
+
+    exit_code = 7
 
 
 class RecordError(Exception):

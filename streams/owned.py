@@ -30,6 +30,11 @@ class Feed:
         self.buffer: list[RawRecord] = []
         self._end: int | None = None
 
+    @property
+    def end(self) -> int | None:
+        """The end that was reached, if everything before it is not dealt with yet or it is never committed."""
+        return self._end
+
     def receive(self, records: Sequence[RawRecord]) -> None:
         """Take polled records of this partition in their order, without those dealt with or buffered before."""
         expected = self.buffer[-1].offset + 1 if self.buffer else self.done or 0

@@ -73,6 +73,19 @@ def _read_duration(written: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 
 
+def _off(written: object) -> object:
+    """Return None for what an environment variable or a command line cannot say otherwise."""
+    return None if isinstance(written, str) and written.strip().lower() == "off" else written
+
+
+def _read_optional_duration(written: object) -> object:
+    return None if written is None or _off(written) is None else _read_duration(written)
+
+
+OptionalDuration = Annotated[timedelta | None, BeforeValidator(_read_optional_duration)]
+Port = Annotated[int | None, Field(ge=0, le=65_535), BeforeValidator(_off)]
+
+
 class Settings(BaseSettings):
     """Where Kafka and the registry are, and how workers behave."""
 
@@ -94,6 +107,10 @@ class Settings(BaseSettings):
     waiting_records: int = Field(default=10_000, ge=1)
     waiting_bytes: int = Field(default=64 << 20, ge=1 << 20)
     replication_factor: int = Field(default=-1, ge=-1)
+    health_host: str = "127.0.0.1"
+    health_port: Port = 0
+    stall_after: Duration = timedelta(minutes=1)
+    stall_exit: OptionalDuration = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     kafka: dict[str, str] = Field(default_factory=dict)

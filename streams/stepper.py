@@ -18,6 +18,7 @@ from streams.narrowing import Narrowing
 from streams.owned import Feed, Hold, Owned
 from streams.partitions import Partitions
 from streams.ports import Output
+from streams.progress import Activity
 from streams.record import RawRecord, TopicPartition
 from streams.redrives import DROP, RELEASE, Redrives, as_read_first, chosen, command
 from streams.schema_lookup import SchemaLookup
@@ -40,6 +41,7 @@ class Stepper:
         lookup: SchemaLookup,
         judgement: Judgement,
         journal: Journal | None,
+        activity: Activity,
         *,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
@@ -52,6 +54,7 @@ class Stepper:
         self._lookup = lookup
         self._judgement = judgement
         self._journal = journal
+        self._activity = activity
         self._failures = FailureLog(clock)
         self._now_ms = now_ms
         self._probe_ms = 0
@@ -148,11 +151,13 @@ class Stepper:
         now_ms = self._now_ms()
         if self._journal is not None:
             self._journal.begin(partition.partition, batch[0].offset, batch[-1].offset)
+        self._activity.begin_step(partition)
         refusal = owned.refusals.get(batch[0].offset)
         if refusal is not None:
             step = owned.task.refuse(batch[0], refusal, now_ms)
         else:
             step = owned.task.step(batch, self._checkpoint.expired, now_ms)
+        self._activity.end_step(step.consumed)
         if step.consumed:
             reach(Failpoint.PROCESSED)
             self._hand_over(partition, owned, batch, step, source)

@@ -3,6 +3,8 @@
 A worker that dies by a signal, drains after one, or ends with exit 1 or 5 is started again, with backoff; so is one
 that ran before and no longer reaches Kafka. Any other failure is one that a restart does not mend: the supervisor
 drains the others and ends with the same code.
+
+Each worker sends a snapshot of its progress every second through a pipe; the `board` has the newest ones.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import gc
 import multiprocessing
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,7 +26,9 @@ import structlog
 
 from streams import failpoints
 from streams.assembly import run_worker
-from streams.errors import EXIT_FAILED, FencedError, StreamsError, UnreachableError
+from streams.errors import EXIT_FAILED, FencedError, StalledError, StreamsError, UnreachableError
+from streams.health.board import STEADY_AFTER, Board
+from streams.health.judge import stalls
 from streams.load import load_app
 from streams.logs import configure_logs
 from streams.settings import Settings
@@ -34,17 +39,19 @@ DRAINED = 128 + signal.SIGTERM
 RESTARTED = frozenset({EXIT_FAILED, FencedError.exit_code, DRAINED})  # only the supervisor's own signal ends them all
 FIRST_BACKOFF, MOST_BACKOFF = 0.5, 30.0  # seconds; the first restart is at once
 MOST_DOUBLINGS = 10
-STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again
 GRACE = 30.0  # seconds for draining
+STALLED_GRACE = 5.0  # what hangs will not drain; the others do
 PARENT_CHECK = 1.0
+LAST_WORDS = 1.0  # seconds for the last snapshot of a process that ended
 
 
 class Job(NamedTuple):
-    """So many workers for one processor of the app `target` (MODULE:APP)."""
+    """So many workers for one processor of the app `target` (MODULE:APP); `group` names it before it has started."""
 
     target: str
     processor: str
     workers: int = 1
+    group: str = ""
 
 
 @dataclass
@@ -53,7 +60,9 @@ class _Seat:
 
     target: str
     processor: str
+    place: int  # on the board
     process: BaseProcess | None = None
+    reader: threading.Thread | None = None
     started: float = 0.0
     deaths: int = 0
     start_at: float = 0.0
@@ -64,11 +73,17 @@ class Supervisor:
 
     def __init__(self, jobs: Sequence[Job], settings: Settings) -> None:
         self._settings = settings
-        self._seats = [_Seat(job.target, job.processor) for job in jobs for _ in range(job.workers)]
+        self.board = Board()
+        self._seats = [
+            _Seat(job.target, job.processor, self.board.place(job.processor, job.group or job.processor))
+            for job in jobs
+            for _ in range(job.workers)
+        ]
         self._context = multiprocessing.get_context("forkserver")
         modules = {job.target.partition(":")[0] for job in jobs}
         self._context.set_forkserver_preload(["streams.supervisor", *sorted(modules)])
         self.failed: int | None = None
+        self.stalled: StalledError | None = None
         self.restarts = 0
 
     def start(self) -> None:
@@ -80,6 +95,8 @@ class Supervisor:
         """Wait up to `timeout` seconds for a worker to end; start again what may be; note what may not in `failed`."""
         sentinels = [seat.process.sentinel for seat in self._seats if seat.process is not None]
         wait(sentinels, timeout)
+        self.board.tick()
+        self._check_stalls()
         now = time.monotonic()
         for seat in self._seats:
             if seat.process is not None and not seat.process.is_alive():
@@ -115,30 +132,52 @@ class Supervisor:
 
     def _start(self, seat: _Seat) -> None:
         first = seat.deaths == 0
-        arguments = (seat.target, seat.processor, self._settings.model_dump(), first)
+        snapshots, report = multiprocessing.Pipe(duplex=False)
+        arguments = (seat.target, seat.processor, self._settings.model_dump(), first, report)
         seat.process = self._context.Process(target=_work, args=arguments, name=f"worker-{seat.processor}", daemon=True)
         seat.process.start()
+        report.close()  # the worker has it; with ours open its end would never be seen
         seat.started = time.monotonic()
+        self.board.started(seat.place)
+        seat.reader = threading.Thread(target=_read, args=(snapshots, self.board, seat.place), daemon=True)
+        seat.reader.start()
 
     def _ended(self, seat: _Seat, process: BaseProcess, now: float) -> None:
         code = process.exitcode or 0
         seat.process = None
+        if seat.reader is not None:
+            seat.reader.join(LAST_WORDS)
+        self.board.ended(seat.place)
         ran = seat.deaths > 0 or now - seat.started > STEADY_AFTER
         if code >= 0 and code not in RESTARTED and not (ran and code == UnreachableError.exit_code):
             self.failed = self.failed or code or EXIT_FAILED
             return
         seat.deaths = 1 if now - seat.started > STEADY_AFTER else seat.deaths + 1
+        self.board.died(seat.place, seat.deaths)
         doublings = min(seat.deaths - 2, MOST_DOUBLINGS)
         backoff = 0.0 if seat.deaths == 1 else min(MOST_BACKOFF, FIRST_BACKOFF * 2**doublings)
         seat.start_at = now + backoff
         self.restarts += 1
         _log.warning("worker ended, starting it again", processor=seat.processor, exit=code, backoff=backoff)
 
+    def _check_stalls(self) -> None:
+        """Give up once something has stood still for `stall_exit`, if that is set."""
+        bound = self._settings.stall_exit
+        if bound is None or self.failed is not None:
+            return
+        found = stalls(self.board.views(), bound.total_seconds())
+        if found:
+            self.failed = StalledError.exit_code
+            self.stalled = StalledError(str(found[0]), fix=found[0].fix)
+
 
 def supervise(supervisor: Supervisor) -> int:
     """Run until a signal, or until a worker fails for good; return the exit code of the command.
 
     The first SIGINT or SIGTERM drains, the second kills.
+
+    Raises:
+        StalledError: nothing was finished for `stall_exit`.
     """
     received: list[int] = []
 
@@ -152,6 +191,9 @@ def supervise(supervisor: Supervisor) -> int:
     supervisor.start()
     while not received and supervisor.failed is None:
         supervisor.poll(0.2)
+    if supervisor.stalled is not None:
+        supervisor.stop(STALLED_GRACE)
+        raise supervisor.stalled
     supervisor.stop()
     return supervisor.failed if supervisor.failed is not None else 128 + received[0]
 
@@ -176,7 +218,17 @@ class _Stopping:
         self._told = True
 
 
-def _work(target: str, name: str, settings: dict[str, Any], first: bool) -> None:
+def _read(snapshots: Connection, board: Board, place: int) -> None:
+    """Put a process's snapshots on the board until it ends: a thread of its own, for one may stop halfway through."""
+    with snapshots:
+        try:
+            while True:
+                board.put(place, snapshots.recv())
+        except (EOFError, OSError):
+            return
+
+
+def _work(target: str, name: str, settings: dict[str, Any], first: bool, report: Connection) -> None:
     """Be a worker process; only the first one of its seat fails at failpoints, or it would do so for ever."""
     stopping = _Stopping()
     configured = Settings(**settings)
@@ -187,7 +239,7 @@ def _work(target: str, name: str, settings: dict[str, Any], first: bool) -> None
         app = load_app(target)
         if first:
             failpoints.arm(name, app.processors)
-        run_worker(app.select([name])[0], configured, stopping)
+        run_worker(app.select([name])[0], configured, stopping, report.send)
     except StreamsError as error:
         print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_code)

@@ -93,6 +93,11 @@ class Task:
         self._requests = processor.source.name
         self._reply = processor.reply.name if processor.reply else None
 
+    @property
+    def running(self) -> RawRecord | None:
+        """The record that the handler has, or had last."""
+        return getattr(self._context, "record", None)
+
     def step(self, batch: Sequence[RawRecord], expired: Callable[[], bool], now_ms: int) -> Step:
         """Take the batch from bytes to bytes, as far as the limits allow; records that wait may be among it.
 

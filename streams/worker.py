@@ -7,7 +7,7 @@ The clients are passed in, so that tests drive this very code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -27,8 +27,10 @@ from streams.failpoints import Failpoint, reach
 from streams.journal import Journal
 from streams.judgement import Judgement
 from streams.narrowing import Narrowing
+from streams.owned import Owned
 from streams.partitions import Partitions, numbers
 from streams.ports import Input, Output
+from streams.progress import Activity
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer
@@ -92,6 +94,7 @@ class Worker:
         self._journal = journal
         if journal is not None and journal.before is not None and journal.before.deaths > 1:
             self._narrowing.suspect(journal.before.last - journal.before.first + 1)
+        self.activity = Activity(clock)
         self._stepper = Stepper(
             self._partitions,
             producer,
@@ -100,6 +103,7 @@ class Worker:
             lookup,
             judgement or Judgement(),
             journal,
+            self.activity,
             clock=clock,
             now_ms=now_ms,
         )
@@ -148,6 +152,15 @@ class Worker:
         """Tell whether something goes on only as time passes: a partition that is held, or a record's next attempt."""
         return any(owned.hold is not None or owned.task.waiting for owned in self._partitions.owned.values())
 
+    @property
+    def owned(self) -> Mapping[TopicPartition, Owned]:
+        """The partitions that it owns."""
+        return self._partitions.owned
+
+    def left_to_restore(self, owned: Owned) -> int:
+        """Return how many records a partition's state is away from running; from any thread."""
+        return self._restorer.left(owned.task.state)
+
     def uncommitted(self) -> bool:
         """Tell whether there is something that a commit would commit."""
         return bool(self._checkpoint.marks)
@@ -171,7 +184,8 @@ class Worker:
             self._close(partition)
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Take over partitions."""
+        """Take over partitions; without any, too, the worker is in its group."""
+        self.activity.joined = True
         if not partitions:
             return
         self._partitions.open(partitions)
@@ -193,6 +207,7 @@ class Worker:
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Discard, then close; never commit (INV-6)."""
+        self.activity.joined = False
         self._redo = AbortedError("partitions were lost")
         self._give_up(partitions, "lost")
 
@@ -232,6 +247,7 @@ class Worker:
 
     def _commit(self) -> None:
         """Commit, and remember where each partition stands."""
+        self.activity.begin_commit()
         try:
             offsets = self._checkpoint.commit()
         except EncodeError as error:  # a state value; the record that put it is found like one the broker refuses
@@ -239,6 +255,7 @@ class Worker:
         for partition, offset in offsets.items():
             self._partitions.committed(partition, offset)
         if offsets:
+            self.activity.end_commit()
             self._aborts = 0
             self._narrowing.committed()
         if self._journal is not None:
@@ -250,6 +267,7 @@ class Worker:
         Raises:
             FencedError: this happened too often in a row.
         """
+        self.activity.aborts += 1
         self._producer.abort()
         self._checkpoint.clear()
         if error.fault is not None and self._narrowing.attempts:

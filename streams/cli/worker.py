@@ -9,6 +9,7 @@ import typer
 
 from streams.avro.registry import Registry
 from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
+from streams.health.endpoint import health_endpoint
 from streams.kafka.admin import Admin
 from streams.load import load_app
 from streams.logs import configure_logs
@@ -26,6 +27,10 @@ def worker(
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes for each processor.")] = 1,
     guarantee: Annotated[str | None, typer.Option(help="exactly_once (as it is) or at_least_once.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where local state lives.")] = None,
+    health_port: Annotated[
+        str | None, typer.Option(help="Where /healthz and /metrics are: a port, 0 for a free one, or off.")
+    ] = None,
+    health_host: Annotated[str | None, typer.Option(help="The address they listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     bootstrap_servers: BootstrapServers = None,
@@ -46,13 +51,16 @@ def worker(
         code=app.settings,
         guarantee=guarantee,
         state_dir=state_dir,
+        health_port=health_port,
+        health_host=health_host,
         log_format=log_format,
         log_level=log_level,
     )
     configure_logs(settings.log_format, settings.log_level)
     _check(chosen, settings)
-    jobs = [Job(target, one.name, workers) for one in chosen]
-    raise typer.Exit(supervise(Supervisor(jobs, settings)))
+    supervisor = Supervisor([Job(target, one.name, workers, one.group) for one in chosen], settings)
+    with health_endpoint(supervisor.board, settings):
+        raise typer.Exit(supervise(supervisor))
 
 
 def _check(processors: list[Processor], settings: Settings) -> None:

@@ -61,6 +61,7 @@ class Restorer:
         self._bounds = bounds
         self._states: dict[TopicPartition, TaskState] = {}
         self._targets: dict[TopicPartition, int] = {}
+        self._at: dict[TopicPartition, int] = {}  # how far they are
         self._fed: dict[TopicPartition, Fed] = {}
 
     def begin(self, states: Iterable[TaskState]) -> None:
@@ -74,6 +75,7 @@ class Restorer:
             self._targets.update(
                 {tp: at.end for tp, at in bounds.items() if (state.sources()[tp] or at.start) < at.end}
             )
+            self._at.update({tp: state.sources()[tp] or bounds[tp].start for tp in bounds if tp in self._targets})
             following = {tp: at for tp, at in state.sources().items() if tp in self._targets or state.is_table(tp)}
             if following:
                 self._reader.follow({tp: bounds[tp].start if at is None else at for tp, at in following.items()})
@@ -109,12 +111,18 @@ class Restorer:
         """Return the offset that each unfinished source has to be read to."""
         return dict(self._targets)
 
+    def left(self, state: TaskState) -> int:
+        """Return how many offsets the sources of a task are away from their targets; from any thread."""
+        ours = [(tp, target) for tp, target in tuple(self._targets.items()) if self._states.get(tp) is state]
+        return sum(max(0, target - self._at.get(tp, target)) for tp, target in ours)
+
     def forget(self, state: TaskState) -> None:
         """Stop reading for a task that is given up."""
         sources = [source for source in state.sources() if source in self._states]
         for source in sources:
             del self._states[source]
             self._targets.pop(source, None)
+            self._at.pop(source, None)
         self._reader.unfollow(sources)
 
     def feed(self, source: TopicPartition, fed: Fed) -> None:
@@ -130,9 +138,12 @@ class Restorer:
     def _reached(self, source: TopicPartition, position: int) -> None:
         """Note progress. The end event counts too: the last record may be a marker or have been compacted away."""
         target = self._targets.get(source)
-        if target is None or position < target:
+        if target is None:
             return
-        del self._targets[source]
+        if position < target:
+            self._at[source] = position
+            return
+        del self._targets[source], self._at[source]
         if not self._states[source].is_table(source):
             self._reader.unfollow([source])
 

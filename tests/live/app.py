@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import random
 import sys
@@ -14,6 +15,8 @@ from streams import DEAD_LETTER, SKIP, STOP, App, Context
 PREFIX = "live"
 SLOW = 0.002  # seconds
 RAISE, EXIT, LARGE, LARGE_STATE, ODD_STATE = "raise", "exit", "large", "large state", "odd state"
+HANG, HANG_SECONDS = "hang", 600
+HOG = "hog"  # native code that never lets another thread run
 MANY = 500  # outputs that together are larger than the limit
 LIMIT = "20000"  # bytes that a topic takes, where a test sends it more
 LARGE_BYTES = 30_000  # of noise, which no compression makes small
@@ -88,6 +91,10 @@ def _told(item: Item) -> Item:
         raise ValueError(f"item {item.n} is not welcome")
     if item.text == EXIT:
         sys.exit(3)
+    if item.text == HANG:
+        time.sleep(HANG_SECONDS)
+    if item.text == HOG:
+        ctypes.PyDLL(None).sleep(HANG_SECONDS)  # keeps the interpreter's lock
     return Item(key=item.key, n=item.n, text=_noise().hex()) if item.text == LARGE else item
 
 
