@@ -192,8 +192,8 @@ def test_a_run_after_a_reset_with_state_gives_what_a_run_from_scratch_gives(
     live: Live, guarantee: str, by_name: bool
 ) -> None:
     live.deploy("append")
-    live.environment["STREAMS_GUARANTEE"] = guarantee
-    feed(live, 0, EACH)
+    live.environment |= {"STREAMS_GUARANTEE": guarantee, "STREAMS_COMMIT_RECORDS": "4"}
+    live.send(live.item(key, n) for key in KEYS for n in range(EACH))  # the last row of a key: long before the end
     run(live, "append")
     first = appended(live)
     target = (f"{live.name}.append",) if by_name else (live.target, "--processor", "append")
