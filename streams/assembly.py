@@ -174,7 +174,7 @@ def build_worker(
     def open_task(partition: TopicPartition) -> Task:
         number = partition.partition
         path = folder(number)
-        state = _open_state(processor, codecs, number, path, lambda names: open_backend(path, names))
+        state = open_state(processor, codecs, number, path, lambda names: open_backend(path, names))
         waiting = None
         if processor.waiting is not None:
             waiting = Waiting(state, processor.waiting, settings.waiting_records, settings.waiting_bytes)
@@ -200,7 +200,7 @@ def build_worker(
     )
 
 
-def _open_state(
+def open_state(
     processor: Processor,
     codecs: Mapping[str, Codec[Any]],
     number: int,

@@ -9,10 +9,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+from streams.assembly import open_state
 from streams.avro.codec import Codec
 from streams.avro.registry import UnknownIdError
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
-from streams.kafka.admin import partition_of
 from streams.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
@@ -47,7 +47,7 @@ class Handling:
         self._processor = replace(processor, on_failure=as_failure(FailurePolicy.SKIP), waiting=None)
         self._codecs = codecs
         self._schemas = schemas
-        self._states = {tp: self._open(folder, tp.partition) for tp in partitions}
+        self._states = {tp: _opened(self._processor, codecs, folder, tp.partition) for tp in partitions}
         self._tasks = {tp: Task(self._processor, codecs, state) for tp, state in self._states.items()}
 
     def tables(self) -> list[TopicPartition]:
@@ -115,19 +115,7 @@ class Handling:
             for codec in self._codecs.values():
                 codec.learn(schema_id, text)
 
-    def _open(self, folder: Path, number: int) -> TaskState:
-        behind = self._processor.state()
-        if not behind:
-            return TaskState()
-        count = self._processor.source.partitions
 
-        def foreign(key: bytes) -> int | None:
-            home = partition_of(key, count)
-            return None if home == number else home
-
-        return TaskState(
-            Backend(folder / f"part-{number}", behind.values()),
-            {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
-            {declared: self._codecs[topic] for declared, topic in behind.items()},
-            foreign,
-        )
+def _opened(processor: Processor, codecs: Mapping[str, Codec[Any]], folder: Path, number: int) -> TaskState:
+    path = folder / f"part-{number}"
+    return open_state(processor, codecs, number, path, lambda names: Backend(path, names))

@@ -69,20 +69,24 @@ class Reset:
                 f"({self._settings.session_timeout.total_seconds():g} s), --wait 1m waits for that"
             )
         if waiting := self._waiting(planned):
-            where = ", ".join(f"{count} in partition {number}" for number, count in sorted(waiting.items()))
-            yield f"records wait or are parked in {self._subject.waiting} ({where}): release or drop them first"
-        if with_state or not self._spans(self._subject.changelogs, planned):
-            return
+            group, where = self._subject.group, ", ".join(f"{n} in partition {p}" for p, n in sorted(waiting.items()))
+            yield (
+                f"records wait or are parked in {self._subject.waiting} ({where}): start its workers, then release "
+                f"them, `streams dlq redrive {group} --waiting --execute`, or give them up, `streams dlq drop …`"
+            )
+        if not with_state and self._spans(self._subject.changelogs, planned):
+            yield from self._about_state(planned, keep_state=keep_state)
+
+    def _about_state(self, planned: Sequence[Move], *, keep_state: bool) -> Iterator[str]:
+        state = f"it has state ({', '.join(self._subject.changelogs)})"
         if any(move.again for move in planned):
-            yield (
-                f"it has state ({', '.join(self._subject.changelogs)}), which would count records twice that are read "
-                "again: add --with-state to empty it"
+            what = (
+                "--with-state empties it" if self._subject.main else "only its input can be read again, with its state"
             )
+            yield f"{state}, which would count records twice that are read again: {what}"
         elif any(move.skipped for move in planned) and not keep_state:
-            yield (
-                f"it has state ({', '.join(self._subject.changelogs)}): add --keep-state to go on with it, or "
-                "--with-state to empty it"
-            )
+            ways = "--keep-state goes on with it" + (", --with-state empties it" if self._subject.main else "")
+            yield f"{state}: {ways}"
 
     def execute(self, planned: Sequence[Move], *, with_state: bool) -> None:
         """Move the group; all of it happens or nothing.
@@ -93,7 +97,7 @@ class Reset:
         """
         places = {move.source: Place(move.to) for move in planned}
         with GroupOffsets(self._settings, self._subject.group, TIMEOUT) as offsets:
-            if with_state or any(move.again for move in planned):
+            if self._subject.main and (with_state or any(move.again for move in planned)):
                 changes = list(self._changes(planned, with_state=with_state))
                 if changes:
                     self._transact(changes, places, offsets)
@@ -133,7 +137,9 @@ class Reset:
         return len(self._admin.group(group).members) if group in self._admin.groups() else 0
 
     def _waiting(self, planned: Sequence[Move]) -> Counter[int]:
-        """Count the records that wait, by partition."""
+        """Count the records that wait, by partition; they come from the input."""
+        if not self._subject.main:
+            return Counter()
         committed = {m.source.partition: m.committed or 0 for m in planned}
         rows: dict[tuple[int, bytes | None], bool] = {}
         newest: Counter[int] = Counter()

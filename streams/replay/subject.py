@@ -13,7 +13,7 @@ class Subject(NamedTuple):
     """A consumer group with the topics that it reads, the changelogs of its state and the topic of waiting records.
 
     These need not exist. `complete` says that it has no other state: found by the group's name alone, stores whose
-    changelog has a public name are not among them.
+    changelog has a public name are not among them. `main` says that `topics` are its input, from which its state comes.
     """
 
     group: str
@@ -21,6 +21,7 @@ class Subject(NamedTuple):
     changelogs: tuple[str, ...]
     waiting: str
     complete: bool
+    main: bool = True
 
 
 def subject_of(processor: Processor) -> Subject:
@@ -46,8 +47,8 @@ def subject_named(admin: Admin, group: str) -> Subject:
 
 
 def aside(subject: Subject, topic: str) -> Subject:
-    """Return the same group for a topic that is not its input: what waits came from the input."""
-    return subject._replace(topics=(topic,), waiting="")
+    """Return the same group for a topic that is not its input, as that of its re-driven records."""
+    return subject._replace(topics=(topic,), main=False)
 
 
 def _waiting(group: str) -> str:
