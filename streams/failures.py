@@ -67,8 +67,8 @@ class Failures:
             StoppedError: the policy is STOP.
             WaitingFullError: it has to wait, and there is no room.
         """
-        if isinstance(error, HandlerError):
-            self._note_failure(record)
+        if isinstance(error, HandlerError) and self.waiting is not None and self._policy.answer(error).pauses:
+            self._note_failure(record)  # what is given up at once is never tried again, so a pause would have no end
         entry = None if self.waiting is None else self.waiting.find(record.offset)
         failures = 1 + (0 if entry is None else entry.attempts)
         since = entry.failed_ms if entry is not None and entry.attempts else now_ms
