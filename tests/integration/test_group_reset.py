@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import time
 from collections import defaultdict
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient
-from live.app import digest
+from live.app import RAISE, digest
 from live.events import Appended
 from live.workers import Live
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import IncompatibleError
-from streams.record import Record, TopicPartition
+from streams.record import TopicPartition
 from streams.replay.moves import Destination, Kind
 from streams.replay.reset import Reset
 from streams.replay.subject import subject_of
-from streams.topology import TopicSpec
 
 pytestmark = pytest.mark.integration
 
@@ -219,18 +219,37 @@ def test_a_run_after_a_reset_with_state_gives_what_a_run_from_scratch_gives(
     print(f"{len(by_key)} keys with {len(first)} records compared")
 
 
-def test_parked_records_stand_in_the_way(copied: Live) -> None:
-    live = copied
-    topic = f"{live.name}.copy.waiting"
-    live.admin.create_topics([TopicSpec(topic, 4, {"cleanup.policy": "compact"})])
-    row = Record(topic, (5).to_bytes(8, "big"), b"a row", 0, 2)
-    live.send([row])
-    target = (live.target, "--processor", "copy", "--to", "earliest", "--execute")
-    _, told = reset(live, *target, *WAIT, code=4)
-    assert f"records wait or are parked in {topic} (1 in partition 2): start its workers" in told
-    live.send([row._replace(value=None)])
-    reset(live, *target)
-    assert set(committed(live, "copy").values()) == {0}
+def test_parked_records_stand_in_the_way_until_they_are_given_up(live: Live) -> None:
+    live.environment["STREAMS_GUARANTEE"] = "at_least_once"  # rows that a reset must not let be taken for old ones
+    live.deploy("park")
+    feed(live, 0, 2)
+    live.send([live.item(KEYS[3], 2, RAISE)])
+    feed(live, 3, 2)
+    target = (live.target, "--processor", "park")
+    run(live, "park")
+    _, told = reset(live, *target, "--to", "earliest", "--execute", *WAIT, code=4)
+    assert f"records wait or are parked in {live.name}.park.waiting (3 in partition " in told
+    with live.run("dlq", "drop", *target, "--parked", "--execute") as drop:
+        assert drop.wait(30) == 0, drop.log()
+    with live.worker("park") as worker:
+        await_count(live, f"{live.name}.park.dlq", 3)
+        assert worker.end(signal.SIGTERM) == 143
+    reset(live, *target, "--to", "earliest", "--execute", *WAIT)
+
+    run(live, "park", "--state-dir", f"{live.settings.state_dir}-second")
+    live.send([live.item(KEYS[3], 5)])
+    run(live, "park", "--state-dir", f"{live.settings.state_dir}-third")
+    _, told = reset(live, *target, "--to", "latest", code=4)
+    assert f"records wait or are parked in {live.name}.park.waiting (4 in partition " in told
+    copies = [item.n for item in live.items(live.topic("copies")) if item.key == KEYS[3]]
+    assert copies == [0, 1, 0, 1], "what came later is behind the parked record, on every machine"
+
+
+def await_count(live: Live, topic: str, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(live.read(topic)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_the_remedy_for_records_deleted_before_they_were_read_works(copied: Live) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from live.events import Appended, History, Item, Left, Measured, Right
-from streams import DEAD_LETTER, SKIP, STOP, App, Context
+from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context
 
 PREFIX = "live"
 SLOW = 0.002  # seconds
@@ -38,6 +38,9 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
         return _told(item)
 
     def skip(item: Item, ctx: Context) -> Item:
+        return copy(item, ctx)
+
+    def park(item: Item, ctx: Context) -> Item:
         return copy(item, ctx)
 
     def stop(item: Item, ctx: Context) -> Item:
@@ -71,6 +74,7 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
 
     app.processor(items, to=copies, on_failure=DEAD_LETTER)(copy)
     app.processor(items, to=copies, on_failure=SKIP)(skip)
+    app.processor(items, to=copies, on_failure=PARK)(park)
     app.processor(items, to=copies, on_failure=STOP)(stop)
     app.processor(items, to=copies)(spread)
     app.processor(copies)(follow)
