@@ -15,6 +15,7 @@ from streams.avro.registry import UnknownIdError
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
 from streams.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
+from streams.replies import made_at
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
 from streams.task import Task
@@ -65,6 +66,8 @@ class Handling:
     def step(self, records: Sequence[RawRecord], expired: Callable[[], bool]) -> tuple[int, list[RawRecord]]:
         """Handle records of one partition as far as one step goes; return how many, and their outputs.
 
+        Replies are left out: whoever asked has had one, or is gone.
+
         Raises:
             UnreachableError: the registry does not answer.
         """
@@ -72,7 +75,7 @@ class Handling:
         while True:
             step = task.step(records, expired, 0)  # nothing waits, so the time does not matter
             if step.consumed or step.hold is None:
-                return step.consumed, step.outputs
+                return step.consumed, self._without_replies(step.outputs)
             if not isinstance(step.hold, UnknownSchemaError):
                 raise StreamsError(f"the replay cannot go on: {step.hold}", fix="run it again once that has changed")
             self._learn(step.hold.schema_id)
@@ -104,6 +107,11 @@ class Handling:
         """Let go of the state; its folder can be deleted then."""
         for state in self._states.values():
             state.close()
+
+    def _without_replies(self, outputs: list[RawRecord]) -> list[RawRecord]:
+        if self._processor.reply is None:
+            return outputs
+        return [output for output in outputs if made_at(output.topic, self._processor.source.name) is None]
 
     def _learn(self, schema_id: int) -> None:
         try:

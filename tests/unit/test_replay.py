@@ -22,6 +22,8 @@ from streams.replay.handling import Handling, Refusal
 from streams.replay.job import Part, Parts, group_of, noted, parts_of, recalled, resumed
 from streams.replay.rerun import Rerun
 from streams.replay.run import raw_key
+from streams.replies import Address, reply_topic, request_headers
+from streams.testing.asking import INSTANCE
 
 ZERO, ONE = TopicPartition("in", 0), TopicPartition("in", 1)
 ASKED: dict[str, object] = {"--from": "-1h", "--key": None}
@@ -210,3 +212,27 @@ def test_a_schema_is_fetched_once_and_an_unknown_one_is_a_failure(handling: Hand
 
 def test_notes_are_json() -> None:
     assert json.loads(noted(Part(Range(1, 2), 0, 1), ASKED)) == {"start": 1, "end": 2, "read_from": 0, "asked": ASKED}
+
+
+def test_replies_are_not_sent_again(tmp_path: Path) -> None:
+    asked = App("asked")
+    requests = asked.topic("in", Item, key="key")
+    out = asked.topic("out", Items)
+
+    @asked.processor(requests, to=out, reply=Appended)
+    def answer(item: Item, _ctx: Context) -> Iterator[Items | Appended]:
+        yield Items(items=(item.n,))
+        yield Appended(key=item.key, n=item.n, size=1)
+
+    processor = asked.processors["answer"]
+    codecs: dict[str, Codec[Any]] = {
+        "in": Codec(Item, 1),
+        "out": Codec(Items, 2),
+        "asked.answer.reply": Codec(Appended, 3),
+    }
+    handling = Handling(processor, codecs, Registry(), tmp_path, [ZERO])
+    headers = request_headers(Address(reply_topic("in", INSTANCE), b"1"))
+    (frame,) = codecs["in"].encode([Item(key="a", n=1)])
+    consumed, outputs = handling.step([Record("in", b"a", frame, 0, 0, 0, headers)], lambda: False)
+    assert (consumed, [one.topic for one in outputs]) == (1, ["out"])
+    handling.close()

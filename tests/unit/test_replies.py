@@ -68,7 +68,13 @@ def test_a_question_has_an_id_of_some_length(question: bytes | None) -> None:
 
 
 def test_topics_for_other_requests_are_none_of_ours() -> None:
-    for name in (REQUESTS, f"{REQUESTS}.replies.", f"{REQUESTS}.replies.x", f"{REQUESTS}2.replies.{INSTANCE}"):
+    for name in (
+        REQUESTS,
+        INSTANCE,
+        f"{REQUESTS}.replies.",
+        f"{REQUESTS}.replies.x",
+        f"{REQUESTS}2.replies.{INSTANCE}",
+    ):
         assert made_at(name, REQUESTS) is None
 
 
