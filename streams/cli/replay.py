@@ -81,8 +81,7 @@ def command(
         raise UsageError(
             f"--job {job}: a replay that only prints keeps no place to go on from", fix="leave --job out, or --publish"
         )
-    if effects:
-        raise UsageError(f"processor {processor} has no effects", fix="leave --effects out")
+    _check_effects(chosen, effects=effects)
     raw = None if key is None else raw_key(chosen, key)
     selection = select(partition=None, offset=None, since=since, until=until, follow=False)
     settings = settings_from(bootstrap_servers, schema_registry_url, properties, code=app.settings)
@@ -155,6 +154,17 @@ def _plan(admin: Admin, processor: Processor, found: dict[TopicPartition, Range]
     if any(whole.start > 0 for whole in held.values()):
         sys.stderr.write("the topic has lost its first records, so what they put into the stores is missing\n")
     return parts_of(found, {tp: whole.start for tp, whole in held.items()})
+
+
+def _check_effects(processor: Processor, *, effects: bool) -> None:
+    acts = getattr(processor, "effect", False)
+    if effects and not acts:
+        raise UsageError(f"processor {processor.name} has no effects", fix="leave --effects out")
+    if acts and not effects:
+        raise UsageError(
+            f"processor {processor.name} is an effect, and a replay leaves effects out",
+            fix="add --effects to let it act on the outside world again",
+        )
 
 
 def _limit(admin: Admin, processor: Processor, topic: str | None) -> int:

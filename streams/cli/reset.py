@@ -66,7 +66,7 @@ def reset(
     admin = Admin(settings)
     subject = subject_of(chosen) if chosen else subject_named(admin, target)
     if topic is not None and topic not in subject.topics:
-        subject = aside(subject, topic)
+        subject = aside(admin, subject, topic)
     job = Reset(settings, admin, subject)
     planned = job.plan(place, _partitions(admin, subject, partition or []))
     times = job.times(planned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -15,6 +16,7 @@ from streams.avro.registry import UnknownIdError
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
 from streams.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
+from streams.replay.handlers import in_this_thread
 from streams.replies import made_at
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
@@ -45,7 +47,10 @@ class Handling:
         partitions: Iterable[TopicPartition],
     ) -> None:
         """Open empty state below `folder`."""
-        self._processor = replace(processor, on_failure=as_failure(FailurePolicy.SKIP), waiting=None)
+        self._loop = asyncio.Runner()
+        handler = in_this_thread(processor.handler, self._loop)
+        skipping = as_failure(FailurePolicy.SKIP)
+        self._processor = replace(processor, handler=handler, on_failure=skipping, waiting=None)
         self._codecs = codecs
         self._schemas = schemas
         self._states = {tp: _opened(self._processor, codecs, folder, tp.partition) for tp in partitions}
@@ -105,6 +110,7 @@ class Handling:
 
     def close(self) -> None:
         """Let go of the state; its folder can be deleted then."""
+        self._loop.close()
         for state in self._states.values():
             state.close()
 

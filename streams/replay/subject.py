@@ -46,8 +46,17 @@ def subject_named(admin: Admin, group: str) -> Subject:
     return Subject(group, tuple(sorted(read)), tuple(sorted(found)), _waiting(group), complete=False)
 
 
-def aside(subject: Subject, topic: str) -> Subject:
-    """Return the same group for a topic that is not its input, as that of its re-driven records."""
+def aside(admin: Admin, subject: Subject, topic: str) -> Subject:
+    """Return the same group for a topic that is not its input, as that of its re-driven records.
+
+    Raises:
+        UsageError: the group does not read it.
+    """
+    if topic not in {f"{subject.group}.redrive", *(tp.topic for tp in admin.committed(subject.group))}:
+        raise UsageError(
+            f"group {subject.group} does not read topic {topic}",
+            fix=f"use {', '.join(subject.topics)}, or leave it out",
+        )
     return subject._replace(topics=(topic,), main=False)
 
 

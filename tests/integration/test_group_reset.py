@@ -15,10 +15,12 @@ from confluent_kafka.admin import AdminClient
 from live.app import RAISE, digest
 from live.events import Appended
 from live.workers import Live
+from typer.testing import CliRunner
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.errors import IncompatibleError
+from streams.cli import app
+from streams.errors import IncompatibleError, UsageError
 from streams.record import TopicPartition
 from streams.replay.moves import Destination, Kind
 from streams.replay.reset import Reset
@@ -118,6 +120,13 @@ def test_a_group_that_never_ran_can_begin_at_the_end(live: Live) -> None:
     assert {value.n for value in appended(live)} == {1}
 
 
+def refused(live: Live, *arguments: str) -> str:
+    """Run a command in this process, which has to end with exit 2, and return what it told."""
+    ended = CliRunner().invoke(app, arguments, env=live.environment)
+    assert ended.exit_code == 2 or isinstance(ended.exception, UsageError), ended.output
+    return f"{ended.output}{ended.exception}"
+
+
 SENSELESS = {
     ("--to", "1000"): "no partition of",
     ("--to", "2999-01-01"): "lies in the future",
@@ -126,7 +135,7 @@ SENSELESS = {
     ("--shift", "0"): "moves nothing",
     (): "give --to",
     ("--to", "earliest", "--partition", "9"): "use 0 to 3",
-    ("--to", "earliest", "--topic", "nobody"): "there is no topic nobody",
+    ("--to", "earliest", "--topic", "nobody"): "does not read topic nobody",
     ("--to", "earliest", "--with-state", "--keep-state"): "leave one of them out",
 }
 
@@ -135,15 +144,15 @@ def test_what_makes_no_sense_is_exit_2(live: Live) -> None:
     live.deploy("copy")
     feed(live, 0, 1)
     for arguments, told in SENSELESS.items():
-        _, log = reset(live, live.target, "--processor", "copy", "--execute", *arguments, code=2)
-        assert told in log
+        whole = ("group", "reset", live.target, "--processor", "copy", "--execute", *arguments)
+        assert told in refused(live, *whole)
     assert committed(live, "copy") == {}
     print(f"{len(SENSELESS)} refused")
 
 
 def test_an_unknown_group_and_an_ambiguous_app_are_exit_2(live: Live) -> None:
-    assert "there is no group" in reset(live, f"{live.name}.nobody", "--to", "latest", code=2)[1]
-    assert "has several processors" in reset(live, live.target, "--to", "latest", code=2)[1]
+    assert "there is no group" in refused(live, "group", "reset", f"{live.name}.nobody", "--to", "latest")
+    assert "has several processors" in refused(live, "group", "reset", live.target, "--to", "latest")
 
 
 @pytest.mark.parametrize("processor", ["copy", "append"])

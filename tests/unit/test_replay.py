@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from streams.errors import AbortedError, SendError, StreamsError, UsageError
 from streams.kafka.admin import Range
 from streams.kafka.offsets import Place
 from streams.record import RawRecord, Record, TopicPartition
+from streams.replay.handlers import in_this_thread
 from streams.replay.handling import Handling, Refusal
 from streams.replay.job import Part, Parts, group_of, noted, parts_of, recalled, resumed
 from streams.replay.rerun import Rerun
@@ -208,6 +211,31 @@ def test_a_schema_is_fetched_once_and_an_unknown_one_is_a_failure(handling: Hand
     assert [str(error) for _, error in failed] == ["schema-unknown: no such schema"]
     registry: Any = handling._schemas
     assert registry.asked == 2
+
+
+async def awaited(item: Item, ctx: Context) -> Appended:
+    """Do the same in a coroutine."""
+    await asyncio.sleep(0)
+    return append(item, ctx)
+
+
+async def yielded(item: Item, ctx: Context) -> AsyncIterator[Appended]:
+    """Do the same twice."""
+    yield append(item, ctx)
+    await asyncio.sleep(0)
+    yield append(item, ctx)
+
+
+@pytest.mark.parametrize(("handler", "sizes"), [(append, [1, 2]), (awaited, [1, 2]), (yielded, [1, 2, 3, 4])])
+def test_handlers_of_every_kind_run_one_after_the_other(handler: Any, sizes: list[int]) -> None:
+    state: dict[str, Items] = {}
+    ctx: Any = SimpleNamespace(get=lambda _, key: state.get(key), put=lambda _, key, value: state.update({key: value}))
+    with asyncio.Runner() as loop:
+        call = in_this_thread(handler, loop)
+        given = [call(Item(key="k", n=n), ctx) for n in (5, 6)]
+        with pytest.raises(ValueError, match="-1 is negative"):
+            call(Item(key="k", n=-1), ctx)
+    assert [one.size for each in given for one in (each if isinstance(each, list) else [each])] == sizes
 
 
 def test_notes_are_json() -> None:
