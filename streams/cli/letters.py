@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from streams.cli.as_test import plan as plan_test
 from streams.cli.as_test import write_test
 from streams.cli.options import BootstrapServers, Output, OutputFormat, Properties, RegistryUrl
 from streams.cli.queues import Cluster, ProcessorOption, Target, cluster, describer, moment, the_only
+from streams.cli.show import plain
 from streams.cli.waits import waiting_whole
 from streams.dlq.history import history
 from streams.dlq.letter import Letter, NotALetter, Place, read_place
@@ -121,15 +123,18 @@ def _print(shown: dict[str, Any], output: Output) -> None:
         pipe.write(json.dumps(shown, ensure_ascii=False) + "\n")
         return
     for name, value in shown.items():
-        if name == "failed":
-            trace = value.pop("stacktrace", "")
-            for part, told in value.items():
-                pipe.write(f"{f'failed {part}':<16}{told}\n")
-            if trace:
-                pipe.write(f"{trace.rstrip()}\n")
-        elif name == "history":
-            for event in value:
-                pipe.write(f"{'history':<16}{json.dumps(event, ensure_ascii=False)}\n")
-        else:
-            pipe.write(f"{name:<16}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}\n")
+        for line in _lines(name, value):
+            pipe.write(plain(line) + "\n")
     pipe.write("\n")
+
+
+def _lines(name: str, value: Any) -> Iterator[str]:
+    if name == "failed":
+        trace = value.pop("stacktrace", "")
+        yield from (f"{f'failed {part}':<16}{told}" for part, told in value.items())
+        if trace:
+            yield trace.rstrip()
+    elif name == "history":
+        yield from (f"{'history':<16}{json.dumps(event, ensure_ascii=False)}" for event in value)
+    else:
+        yield f"{name:<16}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

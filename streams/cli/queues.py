@@ -13,6 +13,7 @@ from streams.avro.registry import Registry, UnknownIdError
 from streams.cli.envelope import Describer
 from streams.cli.moments import FORMS, milliseconds, shown
 from streams.cli.options import settings_from
+from streams.cli.show import plain
 from streams.cli.spans import select
 from streams.dlq.fields import LETTER_NAMES, WAITING_NAMES, Describe, now_ms, where
 from streams.dlq.plan import Choice
@@ -141,7 +142,7 @@ def left_out(where: Where | None) -> str:
     """Say how many records the expression could not be applied to, and why."""
     if where is None or not where.left_out:
         return ""
-    reasons = "; ".join(f"{why} ({count})" for why, count in where.left_out.most_common(3))
+    reasons = "; ".join(f"{plain(why)} ({count})" for why, count in where.left_out.most_common(3))
     return f"{where.left_out.total()} do not match because --where cannot be applied to them: {reasons}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streams.cli import pipe
 from streams.cli.options import Output
@@ -26,5 +27,10 @@ def show(rows: Iterable[Mapping[str, Any]], output: Output) -> None:
         return
     table = Table(*(name.upper() for name in listed[0]), box=None, pad_edge=False)
     for row in listed:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
+        table.add_row(*(Text("-" if value is None else plain(str(value))) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def plain(text: str) -> str:
+    """Return text that a terminal only prints: a record may hold anything, its escape sequences too."""
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
