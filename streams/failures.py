@@ -33,11 +33,12 @@ class Failures:
         self._handler = f"{processor.handler.__module__}.{processor.handler.__qualname__}"
         self._batch: Sequence[RawRecord] = ()
         self._noted = 0
+        self._again = False
         self._told: list[Told] = []
 
-    def begin(self, batch: Sequence[RawRecord]) -> None:
-        """Take up the records that are handled next, in their order."""
-        self._batch, self._noted = batch, 0
+    def begin(self, batch: Sequence[RawRecord], *, again: bool) -> None:
+        """Take up the records that are handled next, in their order; `again` says that they were before."""
+        self._batch, self._noted, self._again = batch, 0, again
 
     def end(self, consumed: int) -> None:
         """Say that so many of them were dealt with."""
@@ -151,9 +152,9 @@ class Failures:
     def _note(self, until: int, *, last_failed: bool) -> None:
         """Tell the judgement how the records fared; those that were queued did not fare at all."""
         handled: Sequence[RawRecord] = self._batch[self._noted : until]
-        if self.waiting:
+        if self.waiting and not self._again:
             handled = [one for one in handled if not self._is_queued(one.offset)]
-        self.judgement.note(handled, last_failed=last_failed)
+        self.judgement.note(handled, last_failed=last_failed, again=self._again)
         self._noted = max(self._noted, until)
 
     def _is_queued(self, offset: int) -> bool:

@@ -156,7 +156,7 @@ class Stepper:
         if refusal is not None:
             step = owned.task.refuse(batch[0], refusal, now_ms)
         else:
-            step = owned.task.step(batch, self._checkpoint.expired, now_ms)
+            step = owned.task.step(batch, self._checkpoint.expired, now_ms, again=source is None)
         self._activity.end_step(step.consumed)
         if step.consumed:
             reach(Failpoint.PROCESSED)

@@ -98,8 +98,10 @@ class Task:
         """The record that the handler has, or had last."""
         return getattr(self._context, "record", None)
 
-    def step(self, batch: Sequence[RawRecord], expired: Callable[[], bool], now_ms: int) -> Step:
-        """Take the batch from bytes to bytes, as far as the limits allow; records that wait may be among it.
+    def step(
+        self, batch: Sequence[RawRecord], expired: Callable[[], bool], now_ms: int, *, again: bool = False
+    ) -> Step:
+        """Take the batch from bytes to bytes, as far as the limits allow; `again` says that it waited.
 
         A record that fails is answered by the processor's policy and leaves no other output and no state (INV-4); the
         others are not touched by it. One whose key waits is put behind it.
@@ -109,7 +111,7 @@ class Task:
             UsageError: the handler misuses the state.
         """
         self.state.forget_marks()
-        self.failures.begin(batch)
+        self.failures.begin(batch, again=again)
         self._now_ms = now_ms
         try:
             values = self._decode(batch)
