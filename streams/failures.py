@@ -34,11 +34,13 @@ class Failures:
         self._batch: Sequence[RawRecord] = ()
         self._noted = 0
         self._again = False
+        self._queued: set[int] = set()  # of the batch
         self._told: list[Told] = []
 
     def begin(self, batch: Sequence[RawRecord], *, again: bool) -> None:
         """Take up the records that are handled next, in their order; `again` says that they were before."""
         self._batch, self._noted, self._again = batch, 0, again
+        self._queued.clear()
 
     def end(self, consumed: int) -> None:
         """Say that so many of them were dealt with."""
@@ -54,6 +56,7 @@ class Failures:
         if waiting is None or not waiting.blocks(record.key) or waiting.find(record.offset) is not None:
             return False
         waiting.add(record, WaitingStatus.QUEUED, due_ms=now_ms, now_ms=now_ms, error=None)
+        self._queued.add(record.offset)
         return True
 
     def dealt_with(self, record: RawRecord) -> None:
@@ -152,11 +155,7 @@ class Failures:
     def _note(self, until: int, *, last_failed: bool) -> None:
         """Tell the judgement how the records fared; those that were queued did not fare at all."""
         handled: Sequence[RawRecord] = self._batch[self._noted : until]
-        if self.waiting and not self._again:
-            handled = [one for one in handled if not self._is_queued(one.offset)]
+        if self._queued:
+            handled = [one for one in handled if one.offset not in self._queued]
         self.judgement.note(handled, last_failed=last_failed, again=self._again)
         self._noted = max(self._noted, until)
-
-    def _is_queued(self, offset: int) -> bool:
-        entry = self.waiting.find(offset) if self.waiting is not None else None
-        return entry is not None and entry.status is WaitingStatus.QUEUED

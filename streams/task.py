@@ -83,6 +83,7 @@ class Task:
         self.failures = Failures(processor, waiting, judgement or Judgement())
         self.waiting = waiting
         self._waits: Mapping[int, object] = {} if waiting is None else waiting.entries
+        self._blocked: Mapping[bytes | None, object] = {} if waiting is None else waiting.queues
         self._handler = processor.handler
         self._wants_tombstones = processor.wants_tombstones
         self._context = Context(state)
@@ -192,7 +193,7 @@ class Task:
 
     def _handle(self, record: RawRecord, value: Value, mark: int) -> _Handled:
         waits = self._waits  # empty, mostly
-        if waits and self.failures.queue(record, self._now_ms):
+        if waits and record.key in self._blocked and self.failures.queue(record, self._now_ms):
             return mark, (), (), "queued"
         if isinstance(value, RecordError):
             return self._failed(record, value, mark)
@@ -209,7 +210,7 @@ class Task:
                 failure = HandlerError()
                 failure.__cause__ = error
                 return self._failed(record, failure, mark)
-        if waits:
+        if waits and record.offset in waits:
             self.failures.dealt_with(record)
         return mark, routed, (), outcome
 

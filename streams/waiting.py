@@ -42,7 +42,7 @@ class Waiting:
         self._most_records = most_records
         self._most_bytes = most_bytes
         self.entries: dict[int, Entry] = {}
-        self._queues: dict[bytes, list[int]] = {}
+        self.queues: dict[bytes | None, list[int]] = {}  # never of None: it blocks nothing
         self._timers: list[tuple[int, int]] = []  # due_ms and offset of heads; outdated ones are passed over
         self._bytes = 0
         self._changed = False
@@ -55,7 +55,7 @@ class Waiting:
 
     def blocks(self, key: bytes | None) -> bool:
         """Tell whether a record of this key has to queue."""
-        return key is not None and key in self._queues
+        return key is not None and key in self.queues
 
     def find(self, offset: int) -> Entry | None:
         """Return what is known of a waiting record."""
@@ -138,7 +138,7 @@ class Waiting:
         """Return the offsets that wait of a key, in their order; of null keys all of them."""
         if key is None:
             return sorted(offset for offset, entry in self.entries.items() if entry.key is None)
-        return list(self._queues.get(key, ()))
+        return list(self.queues.get(key, ()))
 
     def due(self, now_ms: int, most: int) -> list[RawRecord]:
         """Return records whose turn it is, one of each key at most; they stay until they are done."""
@@ -164,7 +164,7 @@ class Waiting:
 
     def load(self) -> None:
         """Read the index anew from the committed rows: after a restore, or when what was not committed is discarded."""
-        for kept in (self.entries, self._queues, self._timers):
+        for kept in (self.entries, self.queues, self._timers):
             kept.clear()
         self._bytes, self._changed = 0, False
         for offset, row in self._state.items(self._store):
@@ -202,7 +202,7 @@ class Waiting:
         self.entries[offset] = entry
         self._bytes += entry.size
         if entry.key is not None:
-            insort(self._queues.setdefault(entry.key, []), offset)
+            insort(self.queues.setdefault(entry.key, []), offset)
             self._time(entry.key)
         else:
             self._push(offset, entry)
@@ -210,15 +210,15 @@ class Waiting:
     def _leave(self, key: bytes | None, offset: int) -> None:
         if key is None:
             return
-        queue = self._queues[key]
+        queue = self.queues[key]
         queue.remove(offset)
         if not queue:
-            del self._queues[key]
+            del self.queues[key]
 
     def _time(self, key: bytes | None) -> None:
         """Set the timer of a key's first record."""
-        if key is not None and key in self._queues:
-            offset = self._queues[key][0]
+        if key is not None and key in self.queues:
+            offset = self.queues[key][0]
             self._push(offset, self.entries[offset])
 
     def _push(self, offset: int, entry: Entry) -> None:
@@ -229,7 +229,7 @@ class Waiting:
         entry = self.entries.get(offset)
         if entry is None or entry.status is WaitingStatus.PARKED or _due(entry) != due_ms:
             return False
-        return entry.key is None or self._queues[entry.key][0] == offset
+        return entry.key is None or self.queues[entry.key][0] == offset
 
 
 def _due(entry: Entry) -> int:
