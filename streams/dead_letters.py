@@ -83,10 +83,18 @@ def _reason(record: RawRecord, refusal: Refusal) -> Headers:
         "streams.error.time": str(refusal.at_ms),
     }
     headers = [(name, text.encode(errors="replace")[:MAX_REASON_BYTES]) for name, text in reason.items()]
-    trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ is not None else ""
-    if trace:
-        headers.append(("__connect.errors.exception.stacktrace", trace.encode(errors="replace")[-MAX_TRACE_BYTES:]))
+    if error.__cause__ is not None:
+        trace = _trace(error.__cause__).encode(errors="replace")[-MAX_TRACE_BYTES:]
+        headers.append(("__connect.errors.exception.stacktrace", trace))
     return tuple(headers)
+
+
+def _trace(error: BaseException) -> str:
+    """Write a stack trace, that of what an error came from first; without marks below the lines, which cost much."""
+    origin = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = f"{_trace(origin)}\nfrom which came:\n\n" if origin is not None and origin is not error else ""
+    stack = "".join(traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__)).format())
+    return f"{before}{stack}{''.join(traceback.format_exception_only(error))}"
 
 
 def _class(error: BaseException) -> str:

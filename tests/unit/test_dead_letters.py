@@ -93,6 +93,21 @@ def test_long_reasons_are_cut_to_16_kilobytes() -> None:
     assert len(sizes) == 13
 
 
+def test_the_trace_tells_where_and_what_it_came_from() -> None:
+    try:
+        try:
+            int("seven")
+        except ValueError as raised:
+            raise KeyError("no number") from raised
+    except KeyError as raised:
+        reason = dict(letter_of(caused_by(raised)).headers)
+    trace = (reason["__connect.errors.exception.stacktrace"] or b"").decode()
+    assert [part in trace for part in ('int("seven")', "ValueError", "from which came", "KeyError", __file__)] == [
+        True
+    ] * 5
+    assert trace.index("ValueError") < trace.index("KeyError: 'no number'")
+
+
 @pytest.mark.parametrize("cause", [MuteError(), ValueError("\ud800"), KeyError("k")])
 def test_whatever_the_users_exception_says_the_record_is_kept(cause: Exception) -> None:
     """INV-4: an exception that cannot even be shown must not take the worker with it."""
