@@ -18,6 +18,8 @@ OFFSET = "streams.offset"
 """The header that keeps a command to one record, by its offset in the input."""
 RELEASE, DROP = "release", "drop"
 
+BACK, NOTE = "back", "note"
+
 MOST_BUFFERED = 10_000
 
 
@@ -26,6 +28,7 @@ class Redrives(Feed):
 
     def __init__(self, committed: int | None) -> None:
         super().__init__(committed)
+        self._obeyed: set[int] = set()
         self.started = False  # its task runs
         self.reading = False  # not while enough is buffered
 
@@ -35,10 +38,37 @@ class Redrives(Feed):
         return len(self.buffer) >= MOST_BUFFERED
 
     def batch(self, most: int) -> list[RawRecord]:
-        """Return the next records that come back, up to the first command; or that command alone."""
+        """Return the next records that come back, or the next notes, or the next command alone."""
+        first = self._kind(self.buffer[0])
+        if first == COMMAND:
+            return self.buffer[:1]
         batch = self.buffer[:most]
-        at = next((at for at, record in enumerate(batch) if command(record) is not None), len(batch))
-        return batch[: at or 1]
+        at = next((at for at, record in enumerate(batch) if self._kind(record) != first), len(batch))
+        return batch[:at]
+
+    def order(self) -> RawRecord | None:
+        """Return the next command, whatever stands before it: one that makes room must not wait for room."""
+        return next((record for record in self.buffer if self._kind(record) == COMMAND), None)
+
+    def obeyed(self, record: RawRecord) -> None:
+        """Take a command for a note from now on."""
+        self._obeyed.add(record.offset)
+
+    def advance(self, records: int) -> None:
+        """Note that the first records of the buffer are dealt with."""
+        self._obeyed.difference_update(record.offset for record in self.buffer[:records])
+        super().advance(records)
+
+    def rewind(self) -> None:
+        """Forget everything since the last commit."""
+        self._obeyed.clear()
+        super().rewind()
+
+    def _kind(self, record: RawRecord) -> str:
+        ordered = command(record)
+        if ordered is None:
+            return BACK
+        return COMMAND if ordered in {RELEASE, DROP} and record.offset not in self._obeyed else NOTE
 
 
 def command(record: RawRecord) -> str | None:

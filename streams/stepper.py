@@ -20,7 +20,7 @@ from streams.partitions import Partitions
 from streams.ports import Output
 from streams.progress import Activity
 from streams.record import RawRecord, TopicPartition
-from streams.redrives import DROP, RELEASE, Redrives, as_read_first, chosen, command
+from streams.redrives import RELEASE, Redrives, as_read_first, chosen, command
 from streams.schema_lookup import SchemaLookup
 from streams.task import Step
 
@@ -117,33 +117,40 @@ class Stepper:
                 yield
 
     def _take_back(self) -> Iterator[None]:
-        """Handle dead letters that come back, and obey commands."""
-        for partition, owned in self._partitions.free():
+        """Handle dead letters that come back, and obey commands; these also where records cannot be stepped."""
+        for partition, owned in list(self._partitions.owned.items()):
             redrives = self._partitions.redrives_of(partition)
-            if redrives is None or not redrives.buffer:
+            if redrives is None or not redrives.buffer or not owned.retries:
+                continue
+            if not owned.free:
+                ordered = redrives.order()
+                if ordered is not None:
+                    self._obey(partition, owned, ordered, None)
+                    redrives.obeyed(ordered)
+                    yield
                 continue
             batch = redrives.batch(self._narrowing.room())
-            ordered = command(batch[0])
-            if ordered is None:
-                records = owned.before_refusal(as_read_first(batch, partition.partition))
-                self._step(partition, owned, records, redrives)
+            if command(batch[0]) is None:
+                self._step(partition, owned, owned.before_refusal(as_read_first(batch, partition.partition)), redrives)
+            elif redrives.order() is batch[0]:
+                self._obey(partition, owned, batch[0], redrives)
             else:
-                self._obey(partition, owned, redrives, ordered)
+                self._checkpoint.begin()
+                self._hand_over(partition, owned, batch, Step(len(batch), [], Counter()), redrives)
             yield
         self._partitions.read_redrives()
 
-    def _obey(self, partition: TopicPartition, owned: Owned, redrives: Redrives, ordered: str) -> None:
-        """Release or give up records that wait; other commands are notes for people."""
-        record, now_ms = redrives.buffer[0], self._now_ms()
+    def _obey(self, partition: TopicPartition, owned: Owned, record: RawRecord, source: Redrives | None) -> None:
+        """Release or give up records that wait."""
         self._checkpoint.begin()
         owned.task.state.forget_marks()
-        step = Step(1, [], Counter())
-        if ordered == RELEASE:
-            owned.task.failures.release(record.key, chosen(record), now_ms)
-        elif ordered == DROP:
-            letters = owned.task.failures.drop(record.key, chosen(record), now_ms)
-            step = Step(1, letters, Counter({"dropped": len(letters)}))
-        self._hand_over(partition, owned, [record], step, redrives)
+        letters: list[RawRecord] = []
+        if command(record) == RELEASE:
+            owned.task.failures.release(record.key, chosen(record), self._now_ms())
+        else:
+            letters = owned.task.failures.drop(record.key, chosen(record), self._now_ms())
+        step = Step(1, letters, Counter({"dropped": len(letters)} if letters else {}))
+        self._hand_over(partition, owned, [record], step, source)
 
     def _step(self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], source: Feed | None) -> Step:
         """Step records of one partition, hand over their outputs, and mark it (INV-1); without a feed they waited."""
@@ -158,6 +165,8 @@ class Stepper:
         else:
             step = owned.task.step(batch, self._checkpoint.expired, now_ms, again=source is None)
         self._activity.end_step(step.consumed)
+        if source is None:
+            self.counts["retries"] += step.consumed
         if step.consumed:
             reach(Failpoint.PROCESSED)
             self._hand_over(partition, owned, batch, step, source)
@@ -184,8 +193,6 @@ class Stepper:
         failed = {f"failed_in_{name}": n for name, n in step.counts.items() if name not in _COUNTED}
         self.counts.update({**{name: n for name, n in step.counts.items() if name in _COUNTED}, **failed})
         self.counts["outputs"] += len(step.outputs)
-        if source is None:
-            self.counts["retries"] += step.consumed
         self._failures.tell(owned.task.failures.take_told())
 
     def _hold(self, partition: TopicPartition, owned: Owned, error: HoldError) -> None:
