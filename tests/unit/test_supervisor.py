@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from streams import supervisor as module
+from streams.errors import StalledError
+from streams.progress import PartitionProgress, Totals, WorkerProgress
 from streams.settings import load_settings
 from streams.supervisor import Job, Supervisor, supervise
 
@@ -22,7 +27,8 @@ class FakeProcess:
 
     made: list[FakeProcess]
 
-    def __init__(self, **_: object) -> None:
+    def __init__(self, *, args: tuple[Any, ...], **_: object) -> None:
+        self.report = Connection(os.dup(args[-1].fileno()), readable=False)  # the worker's own end of the pipe
         self.sentinel, self._write = os.pipe()
         self.exitcode: int | None = None
         self.pid = 2**22 + len(self.made)  # more than any process id
@@ -37,6 +43,7 @@ class FakeProcess:
 
     def end(self, code: int) -> None:
         self.exitcode = code
+        self.report.close()
         os.close(self._write)
 
     def terminate(self) -> None:
@@ -255,3 +262,53 @@ def test_real_processes_end_with_the_code_of_their_error(tmp_path: Path) -> None
     assert ran.returncode == 2
     assert "error in processor count: module no_such_module cannot be imported" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def told(committed: int, key: str = "'a'") -> WorkerProgress:
+    one = PartitionProgress("in", 2, committed, committed, 9, "running", None, "handler count at a.py:1", 4.0, 5, key)
+    return WorkerProgress("count", "shop.count", "in", 1, 0, 1.0, joined=True, partitions=(one,))
+
+
+def test_snapshots_of_workers_arrive_on_the_board_and_outlive_them(processes: list[FakeProcess]) -> None:
+    supervisor = supervised()
+    report = processes[0].report
+    sent = told(5)._replace(totals=Totals({"processed": 7}))
+    report.send(sent)
+    wait_until(lambda: supervisor.board.views()[0].progress == sent)
+    report.send(sent._replace(totals=Totals({"processed": 8})))
+    processes[0].end(1)
+    supervisor.poll(0)
+    (view,) = supervisor.board.views()
+    assert (view.alive, view.deaths, view.totals.counts) == (False, 1, {"processed": 8})
+    supervisor.poll(0)
+    assert [(view.alive, view.restarts) for view in supervisor.board.views()] == [(True, 1)]
+
+
+def test_without_progress_for_as_long_as_that_may_take_the_command_ends(
+    processes: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(file=Path("none"), command_line={"stall_exit": "10s"})
+    supervisor = Supervisor([Job("shop:app", "count", 1, "shop.count")], settings)
+    now = [0.0]
+    supervisor.board._clock = lambda: now[0]
+    supervisor.start()
+    for now[0], code in ((1.0, None), (5.0, None), (10.9, None), (11.0, 7)):
+        supervisor.board.put(0, told(5))
+        supervisor.poll(0)
+        assert supervisor.failed == code
+    monkeypatch.setattr(supervisor, "stop", lambda _grace: None)
+    monkeypatch.setattr(supervisor, "start", lambda: None)
+    with pytest.raises(StalledError) as error:
+        supervise(supervisor)
+    assert str(error.value).startswith(
+        "shop.count: in[2] finished nothing for 10 s, 4 records behind, "
+        "waits on handler count at a.py:1 since 4 s at offset 5, key 'a'"
+    )
+    assert len(processes) == 1
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
