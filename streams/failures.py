@@ -17,7 +17,7 @@ Told = tuple[RawRecord, RecordError, str]
 """A record, what was wrong with it, and what became of it."""
 
 Answer = tuple[list[RawRecord], str]
-"""The dead letters of a record, and what became of it: `waiting`, `parked`, or the stage where it failed for good."""
+"""The dead letters of a record, and what became of it: `waiting`, `parked`, `skipped`, or a dead letter's stage."""
 
 
 class Failures:
@@ -91,7 +91,7 @@ class Failures:
         self.dealt_with(record)
         self._told.append((record, error, then.value))
         if then is FailurePolicy.SKIP:
-            return [], error.stage
+            return [], "skipped"
         return [dead_letter(record, self._refusal(error, failures, now_ms), self._dead_letter_topic)], error.stage
 
     def release(self, key: bytes | None, offset: int | None, now_ms: int) -> int:

@@ -18,7 +18,7 @@ import structlog
 from streams.ends import EndWatch
 from streams.owned import Owned
 from streams.progress import PartitionProgress, State, Totals, WorkerProgress, readable_key
-from streams.record import TopicPartition
+from streams.record import RawRecord, TopicPartition
 from streams.stack import Doing, doing
 from streams.topology import Processor
 from streams.waiting import Entry
@@ -27,11 +27,13 @@ from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
+TURN = "its turn"
+DELIVERY = "records that Kafka does not hand out: an open transaction, or no answer"
 EVERY = 1.0  # seconds between two snapshots
 
 
 class _Wait(NamedTuple):
-    """What a partition waits on, and at which record."""
+    """What a partition waits on, and at which record if it is that one's fault."""
 
     why: str = ""
     offset: int | None = None
@@ -135,23 +137,24 @@ class Observer:
         return now - self._since[partition][1]
 
     def _wait(self, partition: TopicPartition, owned: Owned, seen: Doing, remaining: int, *, behind: bool) -> _Wait:
-        head = owned.buffer[0] if owned.buffer else None
-        offset, key = (None, None) if head is None else (head.offset, head.key)
         if not owned.ready:
             return _Wait(f"restore, {remaining} records to go", state="restoring")
-        hold = owned.hold
+        hold, head = owned.hold, owned.buffer[:1]
         if hold is not None:
-            return _Wait(hold.reason, offset, key, "held")
-        if self._worker.activity.stepping == partition:
+            return _Wait(hold.reason, *_place(head), "held")
+        stepping = self._worker.activity.stepping
+        if stepping == partition:
             running = owned.task.running
-            offset, key = (offset, key) if running is None else (running.offset, running.key)
-            name = self._processor.name
-            return _Wait(f"handler {name} at {seen.handler}" if seen.handler else f"handler {name}", offset, key)
-        if head is not None:
-            return _Wait(seen.call or "its turn, other partitions of its worker come first", offset, key)
-        if behind:
-            return _Wait(seen.call or "records that Kafka does not hand out: an open transaction, or no answer")
-        return _Wait(seen.call, state="running" if owned.done != owned.committed else "idle")
+            at = f" at {seen.handler}" if seen.handler else ""
+            return _Wait(f"handler {self._processor.name}{at}", *_place(head if running is None else [running]))
+        busy = f"its worker, whose handler is at {stepping.topic}[{stepping.partition}]" if stepping else seen.call
+        if head or behind:
+            return _Wait(busy or (TURN if head else DELIVERY))
+        return _Wait(busy or "its commit") if owned.done != owned.committed else _Wait(seen.call, state="idle")
+
+
+def _place(record: list[RawRecord]) -> tuple[int | None, bytes | None]:
+    return (record[0].offset, record[0].key) if record else (None, None)
 
 
 def _times(waiting: Iterable[Entry]) -> list[int]:

@@ -39,7 +39,7 @@ class Step(NamedTuple):
     """What one call of `step` did: so many records of the batch are dealt with, and these are their outputs.
 
     `hold` says why the next record cannot be dealt with now. `counts` has one entry for each outcome: `processed`,
-    `tombstones`, `waiting`, `queued`, `parked`, and for records that were given up the stage in which they failed.
+    `tombstones`, `waiting`, `queued`, `parked`, `skipped`, and for dead letters the stage in which they failed.
     """
 
     consumed: int

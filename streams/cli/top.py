@@ -32,7 +32,9 @@ def top(
     processor: Annotated[
         list[str] | None, typer.Option("--processor", "-p", metavar="NAME", help="This one only; repeatable.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print one frame and end; as always where output is no terminal.")
+    ] = False,
     state_dir: Annotated[Path | None, typer.Option(help="Where the workers' state lies.")] = None,
     bootstrap_servers: BootstrapServers = None,
     properties: Properties = None,
@@ -47,10 +49,10 @@ def top(
     settings = settings_from(bootstrap_servers, None, properties, code=app.settings, state_dir=state_dir)
     admin = Admin(settings)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    if once:
+    if once or not console.is_terminal:
         console.print(frame(settings, admin, chosen))
         return
-    with Live(frame(settings, admin, chosen), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+    with Live(frame(settings, admin, chosen), console=console, auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(EVERY)
             live.update(frame(settings, admin, chosen), refresh=True)
@@ -105,5 +107,5 @@ def _from_kafka(settings: Settings, admin: Admin, one: Processor) -> tuple[str, 
     now_ms = time.time_ns() // 1_000_000
     ages = [max(0, now_ms - part.next_ms) / 1000 for part in stand.partitions if part.next_ms is not None]
     lag = sum(part.lag for part in stand.partitions)
-    state = f"group {stand.state.lower().replace('_', ' ')}, {stand.members} members"
+    state = f"group {stand.state.lower().replace('_', ' ')}, {stand.members} members" if stand.members else "no members"
     return ("elsewhere" if stand.members else "none", state, "-", f"{lag:,}", spell(max(ages, default=0)), *"---", "")

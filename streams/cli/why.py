@@ -15,7 +15,7 @@ from streams.dlq.queue import Queue
 from streams.errors import StreamsError, UnreachableError
 from streams.health.aside import set_aside
 from streams.health.ask import everything
-from streams.health.standing import Standing, standing
+from streams.health.standing import UNKNOWN, Standing, standing
 from streams.health.words import Finding, Words, explain
 from streams.kafka.admin import Admin
 from streams.load import load_app
@@ -56,7 +56,7 @@ def _words(settings: Settings, admin: Admin, group: str, source: tuple[str, int]
     try:
         stand, unreachable = standing(admin, settings, group, source), []
     except UnreachableError as error:
-        stand, unreachable = Standing(group, "UNKNOWN", 0, ()), [Finding(error.what, error.fix)]
+        stand, unreachable = Standing(group, UNKNOWN, 0, ()), [Finding(error.what, error.fix)]
     now_ms = time.time_ns() // 1_000_000
     words = explain(stand, workers, problems, now_ms, settings.stall_after.total_seconds())
     notes = [] if unreachable else _aside(settings, admin, group)

@@ -18,6 +18,7 @@ ADVICE = {
     "breaker": "see whether that service is up; the breaker closes by itself when it answers",
     "restore": "see whether Kafka delivers the changelog",
     "rebalance": "see whether other members of the group hang: `streams group describe`",
+    "its worker": "see that partition",
     "commit": "see the worker's log and whether the brokers answer",
     "records": "see whether a producer left a transaction open, and whether the partition's leader answers",
 }
@@ -40,12 +41,12 @@ class Problem(NamedTuple):
 
 
 def stalls(views: Iterable[WorkerView], bound: float) -> list[Problem]:
-    """Return what has had work and finished nothing for `bound` seconds, the longest first.
+    """Return what has had work and finished nothing for `bound` seconds; what a record is to blame for first.
 
-    A worker's own commit interval is added to the bound: before it nothing can be safe.
+    Then the longest comes first. A worker's own commit interval is added to the bound: before it nothing can be safe.
     """
     found = [problem for view in views for problem in _stalls(view, bound)]
-    return sorted(found, key=lambda problem: -problem.seconds)
+    return sorted(found, key=lambda problem: (problem.offset is None, -problem.seconds))
 
 
 def problems(views: Iterable[WorkerView], bound: float) -> list[Problem]:

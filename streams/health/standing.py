@@ -14,6 +14,7 @@ from streams.settings import Settings
 
 WATCH = 2.0  # seconds between two looks at what is committed
 NEXT_WITHIN = 3.0  # seconds to find the next records
+UNKNOWN, NO_GROUP = "UNKNOWN", "NONE"  # states beside Kafka's own: it does not answer, there is no such group
 REDRIVE = ".redrive"  # what comes back to a group is read by it too, and owned by nobody
 
 
@@ -78,7 +79,7 @@ def standing(
         )
         for tp, held in sorted(ranges.items())
     )
-    return Standing(group, known.state if known else "NONE", len(members), partitions)
+    return Standing(group, known.state if known else NO_GROUP, len(members), partitions)
 
 
 def _next_times(settings: Settings, behind: dict[TopicPartition, Range]) -> dict[TopicPartition, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from streams.health.judge import spell
-from streams.health.standing import PartitionStanding, Standing
+from streams.health.standing import NO_GROUP, UNKNOWN, PartitionStanding, Standing
 
 
 class Finding(NamedTuple):
@@ -51,14 +51,21 @@ def explain(
     workers holds are judged from Kafka: nothing committed while it was watched, and the next record older than
     `stall_after` seconds.
     """
-    wrong = [Finding(one["what"], one["fix"]) for one in problems]
+    listed = list(problems)
+    wrong = [Finding(one["what"], one["fix"]) for one in listed]
+    named = {(one["topic"], one["partition"]) for one in listed}
     told = {(part["topic"], part["partition"]) for worker in workers for part in worker["partitions"]}
     strangers = [part for part in stand.partitions if (part.topic, part.partition) not in told and part.lag]
     if stand.members == 0 and strangers and not workers:
         wrong.append(_unattended(stand, strangers, now_ms))
     else:
         wrong += [found for part in strangers if (found := _judge(part, stand, now_ms, stall_after))]
-    notes = [Finding(_doing(worker, part)) for worker in workers for part in worker["partitions"] if _busy(part)]
+    notes = [
+        Finding(_doing(worker, part))
+        for worker in workers
+        for part in worker["partitions"]
+        if _busy(part) and (part["topic"], part["partition"]) not in named
+    ]
     notes += [Finding(f"{part.topic}[{part.partition}] {_behind(part, now_ms)}") for part in strangers if part.moved]
     return Words(stand.group, _headline(stand, workers), wrong, notes)
 
@@ -67,7 +74,15 @@ def _headline(stand: Standing, workers: Sequence[Mapping[str, Any]]) -> str:
     lag = sum(part.lag for part in stand.partitions)
     behind = f"{lag} records behind" if lag else "nothing left to do"
     here = f"{len(workers)} workers here" if workers else "no supervisor answers on this machine"
-    return f"{behind}; group {stand.state.lower().replace('_', ' ')} with {stand.members} members; {here}"
+    if stand.state == UNKNOWN:
+        return f"Kafka cannot be asked; {here}"
+    known = f"group {_state(stand)}, {stand.members} members"
+    group = known if stand.state != NO_GROUP else "no worker has joined its group yet"
+    return f"{behind}; {group}; {here}"
+
+
+def _state(stand: Standing) -> str:
+    return stand.state.lower().replace("_", " ")
 
 
 def _unattended(stand: Standing, parts: Sequence[PartitionStanding], now_ms: int) -> Finding:
@@ -81,7 +96,7 @@ def _judge(part: PartitionStanding, stand: Standing, now_ms: int, stall_after: f
     name = f"{part.topic}[{part.partition}]"
     if part.owner is None:
         rebalancing = stand.state != "STABLE"
-        why = f"the group is {stand.state.lower().replace('_', ' ')}" if rebalancing else "the group is at rest"
+        why = f"the group is {_state(stand)}" if rebalancing else "the group is at rest"
         fix = (
             "wait for the rebalance; if it lasts, see which member hangs"
             if rebalancing

@@ -153,6 +153,15 @@ def test_one_stuck_partition_beside_busy_ones_is_red() -> None:
     assert [problem.partition for problem in scene.problems()] == [1]
 
 
+def test_the_record_that_is_to_blame_comes_before_what_it_holds_up() -> None:
+    scene = Scene()
+    scene.run(30, [at(3, 4, position=4, number=0)])
+    stuck = at(5, 9, number=1, waits_on="handler count at shop.py:17", offset=5, key="'7'")
+    found = scene.run(62, [at(3, 4, position=4, number=0, waits_on="its worker, whose handler is at in[1]"), stuck])
+    assert [problem.partition for problem in found] == [1, 0]
+    assert found[1].fix == "see that partition"
+
+
 def test_a_worker_that_says_nothing_any_more_is_red_and_does_not_answer() -> None:
     scene = Scene()
     scene.put(at(7, 7, state="idle"))

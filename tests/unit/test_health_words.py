@@ -38,7 +38,7 @@ def test_a_group_with_nothing_to_do() -> None:
     said = words(part(committed=9))
     assert said.healthy
     assert said.lines() == [
-        "shop.count: healthy, nothing left to do; group stable with 1 members; no supervisor answers on this machine"
+        "shop.count: healthy, nothing left to do; group stable, 1 members; no supervisor answers on this machine"
     ]
 
 
@@ -80,7 +80,8 @@ def test_what_a_supervisor_tells_counts_before_what_kafka_shows() -> None:
 
 
 def test_problems_of_supervisors_are_told_with_what_to_do() -> None:
-    said = words(workers=[worker()], problems=[{"what": "shop.items[0] hangs", "fix": "wake it"}])
+    problem = {"what": "shop.items[0] hangs", "fix": "wake it", "topic": "shop.items", "partition": 0}
+    said = words(workers=[worker(lag=4)], problems=[problem])
     assert said.lines()[1:] == ["  ! shop.items[0] hangs", "      do: wake it"]
 
 

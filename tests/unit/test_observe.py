@@ -109,6 +109,17 @@ def test_a_handler_is_told_with_its_line_and_its_record_while_it_runs(watched: W
     assert one.oldest_ms is not None
 
 
+def test_what_is_held_up_by_another_partition_says_so(watched: Watched) -> None:
+    watched.send(1)
+    owned, activity = watched.worker.owned[INPUT], watched.worker.activity
+    activity.begin_step(TopicPartition("watched.in", 7))
+    owned.done = 9
+    assert watched.partition().waits_on == "its worker, whose handler is at watched.in[7]"
+    assert watched.partition().offset is None
+    activity.end_step(0)
+    assert watched.partition().waits_on == "its commit"
+
+
 def test_what_lasts_is_timed_from_when_it_was_seen_first(watched: Watched) -> None:
     watched.send(1)
     owned = watched.worker.owned[INPUT]
