@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.cli import app
+from streams.cli.moments import shown
 from streams.errors import IncompatibleError, UsageError
 from streams.record import TopicPartition
 from streams.replay.moves import Destination, Kind
@@ -80,12 +81,21 @@ def test_a_worker_goes_on_where_a_reset_said(copied: Live) -> None:
         assert {TopicPartition(row["topic"], row["partition"]): row["new"] for row in dry} == committed(live, "copy")
         again = records_from(live, {row["partition"]: row["new"] for row in dry})
         assert again > 0
-        assert {row["first_record"] for row in dry if row["again"]}
+        assert [(row["first_record"], row["last_record"]) for row in dry] == [times(live, row) for row in dry]
         run(live, "copy")
         read += again
         moved += 1
         assert len(live.read(live.topic("copies"))) == read
     print(f"{moved} resets, {read} records copied")
+
+
+def times(live: Live, row: dict[str, Any]) -> tuple[str | None, str | None]:
+    inside = [
+        record.timestamp_ms
+        for record in live.read(live.topic("items"))
+        if record.partition == row["partition"] and row["new"] <= record.offset < row["committed"]
+    ]
+    return (shown(inside[0]), shown(inside[-1])) if inside else (None, None)
 
 
 def records_from(live: Live, offsets: dict[int, int]) -> int:

@@ -17,7 +17,7 @@ from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.avro.registry import UnknownIdError
 from streams.errors import AbortedError, SendError, StreamsError, UsageError
-from streams.kafka.admin import Range
+from streams.kafka.admin import Range, partition_of
 from streams.kafka.offsets import Place
 from streams.record import RawRecord, Record, TopicPartition
 from streams.replay.handlers import in_this_thread
@@ -211,6 +211,28 @@ def test_a_schema_is_fetched_once_and_an_unknown_one_is_a_failure(handling: Hand
     assert [str(error) for _, error in failed] == ["schema-unknown: no such schema"]
     registry: Any = handling._schemas
     assert registry.asked == 2
+
+
+def test_tables_hold_what_their_topics_hold_now(tmp_path: Path) -> None:
+    followed = App("followed")
+    requests, out = followed.topic("in", Item, key="key"), followed.topic("out", Appended, key="key")
+    rows = followed.table("rows", Appended, key="key")
+
+    @followed.processor(requests, to=out)
+    def look(item: Item, ctx: Context) -> Appended | None:
+        return ctx.get(rows, item.key)
+
+    codecs: dict[str, Codec[Any]] = {"in": Codec(Item, 1), "out": Codec(Appended, 2), "rows": Codec(Appended, 2)}
+    number = partition_of(b"k", requests.partitions)
+    here = TopicPartition("in", number)
+    handling = Handling(followed.processors["look"], codecs, Registry(), tmp_path, [here, TopicPartition("in", 9)])
+    assert TopicPartition("rows", number) in handling.tables()
+    frames = codecs["rows"].encode([Appended(key="k", n=n, size=0) for n in (1, 2)])
+    handling.load([[Record("rows", b"k", frame, 0, number, at) for at, frame in enumerate(frames)]])
+    (frame,) = codecs["in"].encode([Item(key="k", n=1)])
+    _, (output,) = handling.step([Record("in", b"k", frame, 0, number, 0)], lambda: False)
+    assert codecs["out"].decode([output.value or b""])[0].n == 2
+    handling.close()
 
 
 async def awaited(item: Item, ctx: Context) -> Appended:
