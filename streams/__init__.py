@@ -7,6 +7,7 @@ from streams.app import App
 from streams.breaker import Dependency
 from streams.context import Context
 from streams.errors import CircuitOpenError, ReplyTimeoutError, StreamsError, UsageError
+from streams.inbox import Inbox
 from streams.policy import Failure, FailurePolicy, Retry
 from streams.publisher import Publisher
 from streams.record import Record, TopicPartition
@@ -22,6 +23,7 @@ __all__ = [
     # declaring
     "App",
     "Dependency",
+    "Inbox",
     "Store",
     "Table",
     "Topic",

@@ -13,6 +13,7 @@ from streams.breaker import Dependency
 from streams.context import Context
 from streams.duration import duration
 from streams.errors import UsageError
+from streams.inbox import Inbox
 from streams.keys import Key
 from streams.policy import DEFAULT, Failure, FailurePolicy
 from streams.state.task_state import Declared
@@ -63,13 +64,17 @@ class App:
         key: str | None = None,
         partitions: int = DEFAULT_PARTITIONS,
         config: Mapping[str, str] | None = None,
+        event_ids: bool | None = None,
     ) -> Topic[V]:
         """Declare a topic of one model; `key` names the field that orders and distributes its records.
+
+        With `event_ids`, processors give what they write to it an id that stays the same whenever they write it again:
+        the header `streams.event.id`. If nothing is said they do so under `at_least_once`.
 
         Raises:
             UsageError: the name is taken or illegal, or the key field does not exist or cannot be a key.
         """
-        return self._declare(Topic(name, model, key, partitions, dict(config or {})))
+        return self._declare(Topic(name, model, key, partitions, dict(config or {}), event_ids))
 
     def table(self, name: str, model: type[V], *, key: str, partitions: int = DEFAULT_PARTITIONS) -> Table[Any, V]:
         """Follow a compacted topic as a table; handlers read the rows of their own partition."""
@@ -130,20 +135,23 @@ class App:
         uses: Iterable[Declared] = (),
         on_failure: Failure | FailurePolicy | None = None,
         reply: type[Any] | None = None,
+        inbox: Inbox | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
 
         Several outputs are told apart by their model. The stores and tables that the function names are found by
         themselves; `uses` adds what it reaches in other ways. Raising is answered by `on_failure`. A value of the model
-        `reply` goes to whoever asked with a `Requester`, in the same transaction.
+        `reply` goes to whoever asked with a `Requester`, in the same transaction. With an `inbox`, events that were
+        dealt with before are passed over.
 
         Raises:
             UsageError: the declaration contradicts itself.
         """
 
         def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
+            policy = on_failure or self._on_failure
             processor = build_processor(
-                self.name, handler, source, to=to, uses=uses, on_failure=on_failure or self._on_failure, reply=reply
+                self.name, handler, source, to=to, uses=uses, on_failure=policy, reply=reply, inbox=inbox
             )
             self._add(processor)
             return handler

@@ -178,7 +178,7 @@ def build_worker(
         waiting = None
         if processor.waiting is not None:
             waiting = Waiting(state, processor.waiting, settings.waiting_records, settings.waiting_bytes)
-        return Task(processor, codecs, state, waiting, judgement)
+        return Task(processor, codecs, state, waiting, judgement, event_ids=settings.guarantee == "at_least_once")
 
     return Worker(
         consumer,

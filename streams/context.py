@@ -12,6 +12,8 @@ from streams.topic import Store, Table
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 
+PROCESSED = "processed"
+
 
 class Context:
     """State of the record's own partition, and the record as it was read.
@@ -19,13 +21,21 @@ class Context:
     Values are immutable; to change one, put a new one. A handler that raises leaves nothing of what it put.
     """
 
-    __slots__ = ("_state", "record")
+    __slots__ = ("_state", "now_ms", "outcome", "record")
 
     record: RawRecord
     """The record as it was read: bytes, headers, timestamp, partition, offset."""
 
+    now_ms: int
+    """The worker's clock, in milliseconds since the epoch; what depends on it comes out otherwise when it is redone."""
+
+    outcome: str
+    """What became of the record, as it is counted."""
+
     def __init__(self, state: TaskState) -> None:
         self._state = state
+        self.now_ms = 0
+        self.outcome = PROCESSED
 
     def get(self, source: Store[K, V] | Table[K, V], key: K) -> V | None:
         """Return the newest value of a key in a store or table; None where there is none.

@@ -11,7 +11,7 @@ from streams.record import TopicPartition
 State = Literal["running", "restoring", "held", "idle"]
 
 BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)  # seconds, of the histograms
-NO_OUTCOMES = frozenset({"outputs", "retries"})  # counted beside the outcomes of records
+NO_OUTCOMES = frozenset({"outputs", "retries", "without_id"})  # counted beside the outcomes of records
 FAILED_IN = "failed_in_"
 MOST_KEY = 60  # characters
 

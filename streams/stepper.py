@@ -26,7 +26,8 @@ from streams.task import Step
 
 MOST_RETRIES = 64  # waiting records of a partition that are tried in one turn
 PROBE_EVERY_MS = 1_000  # while most keys fail, one record is tried so often
-_COUNTED = frozenset({"processed", "tombstones", "waiting", "queued", "parked", "skipped"})  # else of a dead letter
+_PASSED_OVER = frozenset({"tombstones", "duplicates", "skipped"})
+_COUNTED = _PASSED_OVER | {"processed", "without_id", "waiting", "queued", "parked"}  # else of a dead letter
 
 
 class Stepper:

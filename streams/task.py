@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, cast
 
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
-from streams.context import Context
+from streams.context import PROCESSED, Context
 from streams.errors import DecodeError, EncodeError, HandlerError, HoldError, RecordError, StreamsError
+from streams.event_ids import id_headers
 from streams.failures import Failures
+from streams.inbox import WITHOUT_ID, Sweep
 from streams.judgement import Judgement
-from streams.record import RawRecord, Record
+from streams.record import UNSET, Headers, RawRecord, Record
 from streams.replies import checked, replies
 from streams.state.task_state import TaskState
 from streams.topology import Processor
@@ -31,6 +33,7 @@ CHUNK = 64  # a batch that does not decode is redone in chunks of this size, onl
 NOT_SEVERAL = (AvroModel, Mapping, str, bytes)  # one value of a wrong type, though some of them can be iterated
 
 _TIMESTAMP = attrgetter("timestamp_ms")
+_UNSET = repeat(UNSET)
 
 Value = Any  # a decoded model, None for a tombstone, or the RecordError that refuses the record
 
@@ -39,7 +42,8 @@ class Step(NamedTuple):
     """What one call of `step` did: so many records of the batch are dealt with, and these are their outputs.
 
     `hold` says why the next record cannot be dealt with now. `counts` has one entry for each outcome: `processed`,
-    `tombstones`, `waiting`, `queued`, `parked`, `skipped`, and for dead letters the stage in which they failed.
+    `tombstones`, `duplicates`, `waiting`, `queued`, `parked`, `skipped`, and for dead letters the stage in which they
+    failed; and of the processed ones, those that an inbox found `without_id`.
     """
 
     consumed: int
@@ -74,10 +78,13 @@ class Task:
         state: TaskState,
         waiting: Waiting | None = None,
         judgement: Judgement | None = None,
+        *,
+        event_ids: bool = False,
     ) -> None:
         """`codecs` has one codec for each topic name of the processor.
 
         Without `waiting` nothing is tried again: what fails is given up. `judgement` is shared by a worker's tasks.
+        `event_ids` says whether topics that say nothing of ids get them.
         """
         self.state = state
         self.failures = Failures(processor, waiting, judgement or Judgement())
@@ -91,6 +98,14 @@ class Task:
         self._now_ms = 0
         written = [*processor.outputs.values(), *filter(None, [processor.reply])]
         self._outputs = {t.model: _Output(t.name, t.key_of(), codecs[t.name]) for t in written}
+        self._group = processor.group
+        self._with_ids = {
+            topic.name
+            for topic in processor.outputs.values()
+            if (event_ids if topic.event_ids is None else topic.event_ids)
+        }
+        self._has_inbox = processor.inbox is not None
+        self._sweep = None if processor.inbox is None else Sweep(state, processor.inbox)
         self._requests = processor.source.name
         self._reply = processor.reply.name if processor.reply else None
 
@@ -113,7 +128,7 @@ class Task:
         """
         self.state.forget_marks()
         self.failures.begin(batch, again=again)
-        self._now_ms = now_ms
+        self._now_ms = self._context.now_ms = now_ms
         try:
             values = self._decode(batch)
         except HoldError as unknown:
@@ -135,6 +150,9 @@ class Task:
             self.state.rollback(mark)
             values[consumed] = failure.error
         self.failures.end(consumed)
+        if self._sweep is not None and consumed:
+            self._sweep.step(batch[:consumed], now_ms)
+            counts[PROCESSED] += counts[WITHOUT_ID]
         return Step(consumed, outputs, counts, hold)
 
     def refuse(self, record: RawRecord, error: RecordError, now_ms: int) -> Step:
@@ -201,7 +219,7 @@ class Task:
         if value is not None or self._wants_tombstones:
             self._context.record = record
             try:
-                outcome, routed = "processed", self._route(self._handler(value, self._context))
+                outcome, routed = PROCESSED, self._route(self._handler(value, self._context))
             except (StreamsError, HoldError, MemoryError):
                 raise
             except RecordError as error:
@@ -210,6 +228,8 @@ class Task:
                 failure = HandlerError()
                 failure.__cause__ = error
                 return self._failed(record, failure, mark)
+            if self._has_inbox:
+                outcome = self._context.outcome
         if waits and record.offset in waits:
             self.failures.dealt_with(record)
         return mark, routed, (), outcome
@@ -264,17 +284,29 @@ class Task:
                 values.append(value)
                 sources.append(batch[index])
         size = 0
+        headers = self._id_headers(batch[start:], handled) if self._with_ids else {}
         for output in self._outputs.values():
             values, sources = collected[output.topic]
             frames = output.codec.encode(values)
             if output.topic == self._reply:
                 encoded += replies(sources, frames, self._requests)
-            else:
-                encoded += map(Record, repeat(output.topic), _keys(output, values), frames, map(_TIMESTAMP, sources))
+                continue
+            ids = (_UNSET, _UNSET, headers[output.topic]) if output.topic in headers else ()
+            encoded += map(Record, repeat(output.topic), _keys(output, values), frames, map(_TIMESTAMP, sources), *ids)
             size += sum(map(len, frames))
         if size > MAX_RECORD_BYTES:  # then `_encode` looks at each record alone
             raise EncodeError(f"the outputs of one record take {size:,} bytes, more than {MAX_RECORD_BYTES:,}")
         return encoded
+
+    def _id_headers(self, batch: Sequence[RawRecord], handled: Sequence[_Handled]) -> dict[str, list[Headers]]:
+        """Give ids to the outputs of records, by topic, for topics that get them."""
+        headers: dict[str, list[Headers]] = {topic: [] for topic in self._with_ids}
+        for record, (_, outputs, _, _) in zip(batch, handled, strict=False):  # of the batch, so many are handled
+            made = id_headers(self._group, record, len(outputs)) if outputs else ()
+            for (output, _), header in zip(outputs, made, strict=True):
+                if output.topic in headers:
+                    headers[output.topic].append(header)
+        return headers
 
 
 class _Failure(NamedTuple):

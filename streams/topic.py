@@ -28,13 +28,17 @@ _LEGAL_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{MOST_NAME_LENGTH}}}")
 
 @dataclass(frozen=True, eq=False)
 class Topic(Generic[V]):
-    """A topic whose values are of one model; `key` names the field that becomes the record's key."""
+    """A topic whose values are of one model; `key` names the field that becomes the record's key.
+
+    `event_ids` says that its records carry an id in a header; None leaves it to the guarantee of who writes.
+    """
 
     name: str
     model: type[V]
     key: str | None
     partitions: int = DEFAULT_PARTITIONS
     config: Mapping[str, str] = field(default_factory=dict)
+    event_ids: bool | None = None
 
     def __post_init__(self) -> None:
         check_topic_name(self.name)

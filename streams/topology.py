@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from streams.context import Context
 from streams.errors import UsageError
+from streams.inbox import Inbox
 from streams.policy import Failure, FailurePolicy, as_failure
 from streams.state.task_state import Declared
 from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name, qualified
@@ -46,7 +47,7 @@ class Processor:
     what lies in Kafka for them is told by `changelog` and `table_topic`. `waiting` keeps the records that are tried
     again or parked; None where the policy knows neither.
     `reply` stands for the topics of whoever asks: their values have the model and the subject of this one, which itself
-    does not exist.
+    does not exist. An `inbox` is around the handler already; here it stands for its rows.
     """
 
     app: str
@@ -60,6 +61,7 @@ class Processor:
     wants_tombstones: bool
     waiting: Store[int, WaitingRecord] | None = None
     reply: Topic[Any] | None = None
+    inbox: Inbox | None = None
     namespace: str = ""
 
     @property
@@ -107,6 +109,11 @@ class Processor:
         reply = rename(self.reply) if self.reply else None
         return replace(self, namespace=namespace, source=rename(self.source), outputs=outputs, reply=reply)
 
+    @property
+    def kept(self) -> tuple[Store[Any, Any], ...]:
+        """Its state: the stores and the inbox."""
+        return self.stores if self.inbox is None else (*self.stores, self.inbox.store)
+
     def state(self) -> dict[Declared, str]:
         """Map each store and table to the topic behind it."""
         behind: dict[Declared, str] = {table: self.table_topic(table).name for table in self.tables}
@@ -115,7 +122,7 @@ class Processor:
 
     def changelogs(self) -> dict[Store[Any, Any], str]:
         """Map everything that it keeps, the records that wait included, to its changelog topic."""
-        kept = self.stores if self.waiting is None else (*self.stores, self.waiting)
+        kept = self.kept if self.waiting is None else (*self.kept, self.waiting)
         return {store: self.changelog(store) for store in kept}
 
     def topics(self) -> Iterator[TopicSpec]:
@@ -125,7 +132,7 @@ class Processor:
             yield _spec(output)
         for table in self.tables:
             yield _spec(self.table_topic(table))
-        for store in self.stores:
+        for store in self.kept:
             yield TopicSpec(self.changelog(store), self.source.partitions, COMPACTED)
         limit = int(self.source.config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) + HEADER_ALLOWANCE
         roomy = {"max.message.bytes": str(limit)}
@@ -146,6 +153,7 @@ def build_processor(
     uses: Iterable[Declared],
     on_failure: Failure | FailurePolicy,
     reply: type[Any] | None = None,
+    inbox: Inbox | None = None,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -163,7 +171,7 @@ def build_processor(
     processor = Processor(
         app=app,
         name=name,
-        handler=handler,
+        handler=handler if inbox is None else inbox.around(handler),
         source=source,
         outputs=_routes(name, outputs),
         stores=tuple(u for u in used if isinstance(u, Store)),
@@ -172,8 +180,11 @@ def build_processor(
         wants_tombstones=type(None) in typing.get_args(event),
         waiting=_waiting(app, name, policy),
         reply=reply_,
+        inbox=inbox,
     )
     _routes(name, [*outputs, *filter(None, [processor.reply])])
+    if inbox is not None:
+        inbox.check(name, source)
     _check_tables(processor)
     _check_topics(processor)
     return processor

@@ -98,7 +98,7 @@ def command(
         asked["--state-from-start"] = state_from_start
         limit = _limit(admin, chosen, to_topic)
         with PublishOutlet(settings, group_of(chosen.group, name), limit, to_topic) as outlet:
-            left = outlet.begin(name, asked, parts, stateful=bool(chosen.stores))
+            left = outlet.begin(name, asked, parts, stateful=bool(chosen.kept))
             sys.stderr.write(f"job {name}: if this is interrupted, the same command with --job {name} goes on\n")
             _run(chosen, left, outlet, raw, settings, stop)
 

@@ -23,6 +23,7 @@ DISTRIBUTION = "straightstream"
 COUNTERS: list[tuple[str, str, Callable[[Totals], float]]] = [
     ("streams_dlq", "Records that became dead letters.", lambda total: total.dead_letters),
     ("streams_retries", "Attempts after the first.", lambda total: total.counts.get("retries", 0)),
+    ("streams_without_id", "Records that an inbox found no id of.", lambda total: total.counts.get("without_id", 0)),
     ("streams_commits", "Commits.", lambda total: total.commits),
     ("streams_aborts", "Transactions that were rolled back.", lambda total: total.aborts),
 ]

@@ -45,8 +45,10 @@ class Handling:
         schemas: Schemas,
         folder: Path,
         partitions: Iterable[TopicPartition],
+        *,
+        event_ids: bool = False,
     ) -> None:
-        """Open empty state below `folder`."""
+        """Open empty state below `folder`; `event_ids` says whether topics that say nothing of ids get them."""
         self._loop = asyncio.Runner()
         handler = in_this_thread(processor.handler, self._loop)
         skipping = as_failure(FailurePolicy.SKIP)
@@ -54,7 +56,9 @@ class Handling:
         self._codecs = codecs
         self._schemas = schemas
         self._states = {tp: _opened(self._processor, codecs, folder, tp.partition) for tp in partitions}
-        self._tasks = {tp: Task(self._processor, codecs, state) for tp, state in self._states.items()}
+        self._tasks = {
+            tp: Task(self._processor, codecs, state, event_ids=event_ids) for tp, state in self._states.items()
+        }
 
     def tables(self) -> list[TopicPartition]:
         """Return what the tables of these partitions are read from."""

@@ -46,7 +46,8 @@ def replay(
     with ExitStack() as resources:
         registry = resources.enter_context(closing(Registry(settings.schema_registry_url or "")))
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="streams-replay-")))
-        handling = Handling(processor, load_codecs(registry, processor), registry, folder, parts)
+        codecs, event_ids = load_codecs(registry, processor), settings.guarantee == "at_least_once"
+        handling = Handling(processor, codecs, registry, folder, parts, event_ids=event_ids)
         resources.callback(handling.close)
         reader = resources.enter_context(closing(Reader(config.reader(settings, f"{processor.group}.replay"))))
         handling.load(read_through(reader, admin.ranges(handling.tables())))

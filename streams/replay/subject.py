@@ -26,7 +26,7 @@ class Subject(NamedTuple):
 
 def subject_of(processor: Processor) -> Subject:
     """Return the group of a processor; its re-driven records stay where they are."""
-    changelogs = tuple(processor.changelog(store) for store in processor.stores)
+    changelogs = tuple(processor.changelog(store) for store in processor.kept)
     return Subject(processor.group, (processor.source.name,), changelogs, _waiting(processor.group), complete=True)
 
 

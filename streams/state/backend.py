@@ -73,9 +73,13 @@ class Backend:
         start = _KEY_LENGTH.size + length
         return bytes(stored[start:]) if stored[_KEY_LENGTH.size : start] == key else None
 
-    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every committed key with its value; nothing may be written meanwhile."""
-        for stored_key, stored in self._reader.cursor(self._databases[name]):
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every committed key, or those behind one, with its value; nothing may be written meanwhile."""
+        cursor = self._reader.cursor(self._databases[name])
+        place = None if after is None else _stored_key(after)
+        for stored_key, stored in cursor if place is None or cursor.set_range(place) else ():
+            if stored_key == place:
+                continue
             if stored_key[:1] == _PLAIN:
                 yield bytes(stored_key[1:]), bytes(stored)
             else:

@@ -20,9 +20,9 @@ class LazyStore:
         """Return the committed value of a key."""
         return None if self._store is None else self._store.get(name, key)
 
-    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every committed key with its value."""
-        return iter(()) if self._store is None else self._store.items(name)
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every committed key, or those behind one, with its value."""
+        return iter(()) if self._store is None else self._store.items(name, after)
 
     def position(self, name: str) -> int | None:
         """Return the next offset to read from the topic behind `name`."""

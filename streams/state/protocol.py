@@ -19,8 +19,11 @@ class StateStore(Protocol):
     def get(self, name: str, key: bytes) -> bytes | None:
         """Return the committed value of a key; None where there is none, b"" for an empty one."""
 
-    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every committed key with its value, in any order; nothing is written while it is read."""
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every committed key with its value; nothing is written while it is read.
+
+        Keys have an order, whichever, that nothing changes; with `after`, which need not be there, those behind it.
+        """
 
     def position(self, name: str) -> int | None:
         """Return the next offset to read from the topic behind `name`; None if it was never told one."""

@@ -143,10 +143,11 @@ class TaskState:
         member.encode_key(key)  # a key without bytes is this record's fault; at the commit it would be everybody's
         member.overlay.put(key, value)
 
-    def items(self, declared: Store[K, V]) -> Iterator[tuple[K, V]]:
-        """Yield every committed key of a store with its value, in any order."""
+    def items(self, declared: Store[K, V], after: K | None = None) -> Iterator[tuple[K, V]]:
+        """Yield every committed key of a store with its value, in an order that stays; or those behind a key."""
         member = self._member(declared)
-        for key, raw in () if self._backend is None else self._backend.items(member.name):
+        place = None if after is None else member.encode_key(after)
+        for key, raw in () if self._backend is None else self._backend.items(member.name, place):
             yield cast("K", member.decode_key(key)), member.codec.decode([raw])[0]
 
     def pending(self) -> int:

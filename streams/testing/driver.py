@@ -138,19 +138,24 @@ class MemoryDriver:
 
     # ---- what all drivers share ----
 
-    def send(self, topic: Topic[V] | Table[Any, V], *values: V, timestamp: datetime | None = None) -> None:
+    def send(
+        self,
+        topic: Topic[V] | Table[Any, V],
+        *values: V,
+        timestamp: datetime | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
         """Append values and work them off; without `timestamp` their time is the clock's.
+
+        `ids` are their event ids; without them they get new ones where the topic is declared with `event_ids=True`.
 
         Raises:
             EncodeError: a value does not fit the contract; none was sent.
-            UsageError: the app has no such topic, or a value is too large for it; none was sent.
+            UsageError: there is no such topic, a value is too large for it, or an id is missing; none was sent.
             StreamsError: a processor ended for good, by the policy STOP for instance.
         """
-        to = self._topics.named(topic)
-        frames = self._topics.codec(to).encode(values)
         at = self.clock.now_ms() if timestamp is None else round(timestamp.timestamp() * 1000)
-        keys = map(to.key_of(), values)
-        self._append([Record(to.name, key, frame, at) for key, frame in zip(keys, frames, strict=True)])
+        self._append(self._topics.records(self._topics.named(topic), values, at, ids, self._random))
 
     def send_raw(
         self,

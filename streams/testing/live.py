@@ -130,18 +130,24 @@ class LiveDriver:
         """The app as it lies in Kafka: the given one in its namespace."""
         return self._app
 
-    def send(self, topic: Topic[V] | Table[Any, V], *values: V, timestamp: datetime | None = None) -> None:
-        """Append values, encoded by their contract, and return when they are acknowledged.
+    def send(
+        self,
+        topic: Topic[V] | Table[Any, V],
+        *values: V,
+        timestamp: datetime | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Append values, encoded by their contract, and return when they are acknowledged; each has an event id.
 
         Raises:
             EncodeError: a value does not fit the contract; none was sent.
-            UsageError: the app has no such topic.
+            UsageError: the app has no such topic, or there are not as many ids as values.
             StreamsError: Kafka refuses a record, or a worker ended.
         """
         physical = self._named(topic)
         self._prepare(physical)
         at = None if timestamp is None else round(timestamp.timestamp() * 1000)
-        self._publisher.send(physical, values, timestamp_ms=at)
+        self._publisher.send(physical, values, timestamp_ms=at, ids=ids)
         self._publisher.flush()
 
     def send_raw(

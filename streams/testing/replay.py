@@ -66,7 +66,10 @@ class TableReads:
         def noted(event: Any, ctx: Context) -> Any:
             reads: Reads = {}
             self.seen.setdefault((ctx.record.origin, ctx.record.offset), []).append(reads)
-            return handler(event, _Noting(ctx, reads))
+            noting = _Noting(ctx, reads)
+            given = handler(event, noting)
+            ctx.outcome = noting.outcome
+            return given
 
         return noted
 
@@ -82,7 +85,7 @@ class _Noting(Context):
 
     def __init__(self, ctx: Context, reads: Reads) -> None:
         super().__init__(ctx._state)  # noqa: SLF001 - the same state under the same class
-        self.record = ctx.record
+        self.record, self.now_ms = ctx.record, ctx.now_ms
         self._reads = reads
 
     def get(self, source: Any, key: Any) -> Any:
@@ -103,7 +106,7 @@ class _Replayed(Context):
     __slots__ = ("_reads", "_rows", "changed")
 
     def __init__(self, record: RawRecord, rows: Reads, reads: Reads) -> None:
-        self.record = record
+        self.record, self.now_ms = record, 0
         self._rows = rows
         self._reads = reads
         self.changed: Reads = {}
@@ -179,7 +182,8 @@ class Replay:
         ctx = _Replayed(record, rows, reads)
         try:
             outputs = self._handle(record, ctx)
-            changes = [self._row(store, key, value) for (store, key), value in ctx.changed.items()]
+            stores = self._processor.stores  # an inbox is none of them: its rows tell of the worker's clock
+            changes = [self._row(store, key, put) for (store, key), put in ctx.changed.items() if store in stores]
             if not all(map(self._takes, [*outputs, *changes])):
                 raise EncodeError("too large")  # noqa: TRY301 - one way out for whatever refuses the record
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - user code may raise anything

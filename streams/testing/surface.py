@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -56,8 +57,17 @@ class Driver(Protocol):
     Whatever reads (`published`, `records`, `dead_letters`, `store`) first waits as `settle` does.
     """
 
-    def send(self, topic: Topic[V] | Table[Any, V], *values: V, timestamp: datetime | None = None) -> None:
-        """Append values, encoded by their contract; without `timestamp` their time is now."""
+    def send(
+        self,
+        topic: Topic[V] | Table[Any, V],
+        *values: V,
+        timestamp: datetime | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Append values, encoded by their contract; without `timestamp` their time is now.
+
+        `ids` are their event ids; without them they get new ones where the topic is declared with `event_ids=True`.
+        """
 
     def send_raw(
         self,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from random import Random
 from typing import Any, TypeVar
+from uuid import UUID
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import UnknownSchemaError, UsageError
-from streams.record import UNSET, RawRecord
+from streams.event_ids import headers_of
+from streams.record import UNSET, RawRecord, Record
 from streams.testing.memory import Log, MemoryRegistry
 from streams.topic import Table, Topic
 
@@ -46,6 +50,23 @@ class Topics:
             registered = self._registry.register(topic.subject, schema_of(topic.model).text)
             self._codecs[topic] = Codec(topic.model, registered)
         return self._codecs[topic]
+
+    def records(
+        self, topic: Topic[V], values: Sequence[V], at_ms: int, ids: Sequence[str] | None, random: Random
+    ) -> list[RawRecord]:
+        """Return values as records, with their event ids.
+
+        Raises:
+            EncodeError: a value does not fit the contract.
+            UsageError: there are not as many ids as values.
+        """
+        frames = self.codec(topic).encode(values)
+        new = (lambda: UUID(int=random.getrandbits(128), version=4)) if topic.event_ids else None
+        headers = headers_of(len(values), ids, new)
+        unset = repeat(UNSET)
+        return list(
+            map(Record, repeat(topic.name), map(topic.key_of(), values), frames, repeat(at_ms), unset, unset, headers)
+        )
 
     def decode(self, codec: Codec[V], frame: bytes) -> V:
         """Decode a frame, with a schema of the registry's if need be."""

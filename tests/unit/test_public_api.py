@@ -14,6 +14,7 @@ PUBLIC = {
     "Dependency",
     "Failure",
     "FailurePolicy",
+    "Inbox",
     "PARK",
     "Retry",
     "Publisher",

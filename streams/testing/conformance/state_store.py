@@ -155,6 +155,19 @@ class StateStoreConformance(Conformance, ABC):
             self.same(sorted(store.items(ORDERS)), sorted(wanted.items()))
             self.same(list(store.items(USERS)), [(b"u", b"")])
 
+    def test_items_go_on_behind_a_key_that_may_be_gone(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path / "task") as store:
+            self.same(list(store.items(ORDERS, b"k")), [])
+            keys = [key for key in TRICKY_KEYS if len(key) <= self.features.longest_key]
+            store.write({ORDERS: [(key, b"1") for key in keys], USERS: [(b"u", b"")]}, {})
+            order = [key for key, _ in store.items(ORDERS)]
+            for at, key in enumerate(order):
+                self.same([behind for behind, _ in store.items(ORDERS, key)], order[at + 1 :])
+            for at in range(len(order) - 1, -1, -2):
+                store.write({ORDERS: [(order[at], None), (b"added %d" % at, b"2")]}, {})
+                behind = [found for found, _ in store.items(ORDERS, order[at]) if not found.startswith(b"added")]
+                self.same(behind, [key for key in order[at + 1 :] if store.get(ORDERS, key)])
+
     def test_values_stay_what_they_were(self, tmp_path: Path) -> None:
         """A value that was handed out is the caller's, whatever is written, wiped or closed later."""
         with self.opened(tmp_path / "task") as store:

@@ -59,8 +59,9 @@ class DictStore:
     def get(self, name: str, key: bytes) -> bytes | None:
         return self.rows.get((name, key))
 
-    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter([(key, value) for (of, key), value in self.rows.items() if of == name])
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        rows = [(key, value) for (of, key), value in self.rows.items() if of == name and (after is None or key > after)]
+        return iter(sorted(rows))
 
     def position(self, name: str) -> int | None:
         return self.positions.get(name)
@@ -166,13 +167,27 @@ class FirstRowCounts(DictStore):
 
 
 class ListsForeignRows(DictStore):
-    def items(self, _name: str) -> Iterator[tuple[bytes, bytes]]:
+    def items(self, _name: str, _after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for (_, key), value in self.rows.items()])
 
 
 class ListsTheFirstRow(DictStore):
-    def items(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(list(super().items(name))[:1])
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        return iter(list(super().items(name, after))[:1])
+
+
+class GoesOnWithTheKeyItself(DictStore):
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        return iter([row for row in super().items(name) if after is None or row[0] >= after])
+
+
+class FindsNoPlaceBehindAGap(DictStore):
+    """Its order is that in which keys came, so a key that is gone has no place in it."""
+
+    def items(self, name: str, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        rows = [(key, value) for (of, key), value in self.rows.items() if of == name]
+        keys = [key for key, _ in rows]
+        return iter(rows[keys.index(after) + 1 if after in keys else 0 :])
 
 
 class CutsKeys(DictStore):
@@ -302,6 +317,8 @@ BROKEN = [
     FirstRowCounts,
     ListsForeignRows,
     ListsTheFirstRow,
+    GoesOnWithTheKeyItself,
+    FindsNoPlaceBehindAGap,
     CutsKeys,
     EndsKeysAtNul,
     CutsValues,
