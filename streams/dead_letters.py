@@ -16,6 +16,7 @@ REDRIVES = "streams.redrives"
 REASONS = ("__connect.errors.", "streams.error.")
 MAX_REASON_BYTES = 1024  # of a header; a dead letter must not grow too large because of its reason
 MAX_TRACE_BYTES = 8 << 10
+MAX_DIGITS = 18  # of an offset: fewer than 63 bits
 
 
 class Origin(NamedTuple):
@@ -47,9 +48,15 @@ def origin_of(record: RawRecord) -> Origin:
     noted = next((value for name, value in record.headers if name == ORIGIN), None)
     topic, _, place = (noted or b"").decode(errors="replace").rpartition("/")
     topic, _, partition = topic.rpartition("/")
-    if topic and partition.isdigit() and place.isdigit():
-        return Origin(topic, int(partition), int(place))
+    number, offset = as_number(partition), as_number(place)
+    if topic and number is not None and offset is not None:
+        return Origin(topic, number, offset)
     return Origin(*TopicPartition(record.topic, record.partition), record.offset)
+
+
+def as_number(written: str) -> int | None:
+    """Read a number that somebody wrote into a header; None if it is none, or none of Kafka's."""
+    return int(written) if written.isascii() and written.isdigit() and len(written) <= MAX_DIGITS else None
 
 
 def describe(error: RecordError) -> str:

@@ -171,10 +171,11 @@ class CircuitOpenError(HoldError):
 
 
 class WaitingFullError(HoldError):
-    """A record has to wait, but the waiting store of its partition is full."""
+    """A record of so many bytes has to wait, but the waiting store of its partition is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__("waiting store full")
+        self.size = size
 
 
 class RevokedError(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.dead_letters import Refusal, dead_letter, describe
-from streams.errors import DroppedError, HandlerError, RecordError, StoppedError
+from streams.errors import DroppedError, RecordError, StoppedError
 from streams.judgement import Judgement
-from streams.policy import DEFAULT, FailurePolicy
+from streams.policy import Failure, FailurePolicy, Retry
 from streams.record import RawRecord
 from streams.topology import Processor
 from streams.waiting import Waiting
@@ -47,15 +47,16 @@ class Failures:
         self._note(consumed, last_failed=False)
 
     def queue(self, record: RawRecord, now_ms: int) -> bool:
-        """Put a new record behind the ones of its key that wait, and tell whether that was done.
+        """Put a record behind the ones of its key that wait, and tell whether that is where it is.
 
         Raises:
             WaitingFullError: it has to, and there is no room.
         """
         waiting = self.waiting
-        if waiting is None or not waiting.blocks(record.key) or waiting.find(record.offset) is not None:
+        if waiting is None or not waiting.blocks(record.key) or waiting.is_first(record.offset):
             return False
-        waiting.add(record, WaitingStatus.QUEUED, due_ms=now_ms, now_ms=now_ms, error=None)
+        if waiting.find(record.offset) is None:
+            waiting.add(record, WaitingStatus.QUEUED, due_ms=now_ms, now_ms=now_ms, error=None)
         self._queued.add(record.offset)
         return True
 
@@ -71,15 +72,15 @@ class Failures:
             StoppedError: the policy is STOP.
             WaitingFullError: it has to wait, and there is no room.
         """
-        if isinstance(error, HandlerError) and self.waiting is not None and self._policy.answer(error).pauses:
+        answer = self._policy.answer(error)
+        if answer.pauses and self.waiting is not None:
             self._note_failure(record)  # what is given up at once is never tried again, so a pause would have no end
         entry = None if self.waiting is None else self.waiting.find(record.offset)
         failures = 1 + (0 if entry is None else entry.attempts)
         since = entry.failed_ms if entry is not None and entry.attempts else now_ms
-        due_ms = self._due(record, error, failures, since, now_ms)
+        then, due_ms = answer.then, self._due(answer, failures, since, now_ms, record.offset)
         if due_ms is not None:
             return self._wait(record, error, WaitingStatus.RETRYING, due_ms, now_ms)
-        then = self._policy.answer(error).then
         if then is FailurePolicy.PARK and self.waiting is not None:
             return self._wait(record, error, WaitingStatus.PARKED, now_ms, now_ms)
         if then is FailurePolicy.STOP:
@@ -118,16 +119,13 @@ class Failures:
         taken, self._told = self._told, []
         return taken
 
-    def _due(self, record: RawRecord, error: RecordError, failures: int, since: int, now_ms: int) -> int | None:
-        """Return when the record is tried again; None if it is given up."""
-        answer = self._policy.answer(error)
+    def _due(self, answer: Failure, failures: int, since: int, now_ms: int, salt: int) -> int | None:
+        """Return when a record is tried again; None if it is given up."""
         if self.waiting is None:
             return None
-        due_ms = None if answer.retry is None else answer.retry.due_ms(failures, since, now_ms, record.offset)
-        if due_ms is None and answer.pauses and isinstance(error, HandlerError) and self.judgement.suspended:
-            retry = answer.retry or DEFAULT.retry
-            assert retry is not None
-            return now_ms + retry.delay_ms(failures, record.offset)
+        due_ms = None if answer.retry is None else answer.retry.due_ms(failures, since, now_ms, salt)
+        if due_ms is None and answer.pauses and self.judgement.suspended:
+            return now_ms + (answer.retry or Retry()).delay_ms(failures, salt)
         return due_ms
 
     def _wait(self, record: RawRecord, error: RecordError, status: WaitingStatus, due_ms: int, now_ms: int) -> Answer:

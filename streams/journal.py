@@ -8,8 +8,13 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from streams.errors import StreamsError
+from streams.record import RawRecord
 
 MOST_DEATHS = 3
 _ROW = struct.Struct(">BIqqI")
@@ -49,18 +54,31 @@ class Journal:
             return None
         return before.first if before.deaths >= MOST_DEATHS else None
 
-    def begin(self, partition: int, first: int, last: int) -> None:
-        """Note what is stepped from now on."""
-        deaths = self.before.deaths if self.before is not None and self._overlaps(partition, first, last) else 0
-        _ROW.pack_into(self._map, 0, 1, partition, first, last, deaths)
-
-    def end(self) -> None:
-        """Note that it was survived."""
-        self._map[0] = 0
-
     def close(self) -> None:
         """Let go of the file."""
         self._map.close()
+
+    @contextmanager
+    def attempt(self, partition: int, records: Sequence[RawRecord]) -> Iterator[None]:
+        """Note that records are handled in the block; whatever happens after it is no record's fault.
+
+        Nor is an error that ends the worker in good order, as STOP does.
+        """
+        offsets = [record.offset for record in records]
+        self._begin(partition, min(offsets), max(offsets))
+        try:
+            yield
+        except StreamsError:
+            self._end()
+            raise
+        self._end()
+
+    def _begin(self, partition: int, first: int, last: int) -> None:
+        deaths = self.before.deaths if self.before is not None and self._overlaps(partition, first, last) else 0
+        _ROW.pack_into(self._map, 0, 1, partition, first, last, deaths)
+
+    def _end(self) -> None:
+        self._map[0] = 0
 
     def _overlaps(self, partition: int, first: int, last: int) -> bool:
         before = self.before

@@ -32,6 +32,11 @@ class Judgement:
         """Tell whether most of the last keys failed."""
         return self.failed >= LEAST and 2 * self.failed > len(self._failing)
 
+    def forget(self) -> None:
+        """Begin anew: there is nothing left whose success could tell that it is over."""
+        self._failing.clear()
+        self.failed = 0
+
     def note(self, records: Sequence[RawRecord], *, last_failed: bool, again: bool) -> None:
         """Take the outcome of records in the order they were handled: well, but for the last one perhaps."""
         failing = self._failing

@@ -87,6 +87,7 @@ class Owned(Feed):
         self.ready = False
         self.hold: Hold | None = None
         self.refusals: dict[int, RecordError] = {}  # offsets whose outputs the broker would not take
+        self.answered: set[int] = set()  # those of them that were refused since the last commit
 
     @property
     def free(self) -> bool:
@@ -118,15 +119,11 @@ class Owned(Feed):
                 return batch[: index or 1]
         return batch
 
-    def commit(self, offset: int) -> None:
-        """Note that everything before an offset is committed, and what waits is kept with it."""
-        self.committed = offset
-        waiting = self.task.waiting
-        self.refusals = {
-            at: why
-            for at, why in self.refusals.items()
-            if at >= offset or (waiting is not None and waiting.find(at) is not None)
-        }
+    def settle(self) -> None:
+        """Note that a commit took what was refused; whoever comes again, from what waits or back, is tried again."""
+        for at in self.answered:
+            del self.refusals[at]
+        self.answered.clear()
 
     def resume(self) -> None:
         """Run, reading on from `done`; what was buffered meanwhile, an end event too, is read again."""
@@ -137,4 +134,5 @@ class Owned(Feed):
         """Forget everything since the last commit."""
         super().rewind()
         self.hold = None
+        self.answered.clear()
         self.task.discard()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 
 from streams.failpoints import Failpoint, reach
-from streams.owned import Hold, Owned
+from streams.owned import Feed, Hold, Owned
 from streams.ports import Input
 from streams.record import TopicPartition
 from streams.redrives import Redrives
@@ -75,7 +75,10 @@ class Partitions:
 
     def came_back(self) -> bool:
         """Tell whether something that came back can be dealt with."""
-        return any(back.buffer for tp, _ in self.free() if (back := self.redrives_of(tp)) is not None)
+        return any(
+            back is not None and back.buffer and (owned.free or (owned.retries and back.order() is not None))
+            for owned, back in ((owned, self.redrives_of(partition)) for partition, owned in self.owned.items())
+        )
 
     def runnable(self) -> list[tuple[TopicPartition, Owned]]:
         """Return the partitions that have a record to step."""
@@ -125,12 +128,13 @@ class Partitions:
         if running:
             self._consumer.restart(running)
 
-    def committed(self, partition: TopicPartition, offset: int) -> None:
-        """Note a committed offset of an input or of what comes back."""
-        if partition in self.owned:
-            self.owned[partition].commit(offset)
-        else:
-            self.redrives[partition].committed = offset
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note the committed offsets of inputs and of what comes back."""
+        for partition, offset in offsets.items():
+            feed: Feed = self.owned[partition] if partition in self.owned else self.redrives[partition]
+            feed.committed = offset
+        for owned in self.owned.values():
+            owned.settle()
 
     def read_redrives(self) -> None:
         """Read on where everything that came back is dealt with."""

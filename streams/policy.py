@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from streams.duration import duration
-from streams.errors import RecordError, UsageError
+from streams.errors import HandlerError, RecordError, UsageError
 
 _JITTER = 1000  # steps between half of a delay and all of it
 
@@ -74,8 +74,9 @@ class Retry:
 class Failure:
     """The answer to failures: `retry` first, `then` the rest; `by_type` answers some exceptions otherwise.
 
-    A retry answers what handlers raise. Bytes that do not decode and outputs that do not fit do not get better by
-    waiting: they go to `then` at once, unless `by_type` names their error (`DecodeError`, `EncodeError`, `SendError`).
+    A retry answers what handlers raise. Bytes that do not decode, outputs that do not fit and records that kill their
+    process do not get better by waiting: they go to `then` at once, unless `by_type` names their error (`DecodeError`,
+    `EncodeError`, `SendError`, `KilledError`).
 
     With `pauses`, a processor whose handler failed for most of the last 100 keys (of fewer, if it met fewer; of 5 at
     least) does not give records up: something that they all need is down. It pauses until that works again.
@@ -109,14 +110,14 @@ class Failure:
 
     def answer(self, error: RecordError) -> Failure:
         """Return what answers this error: the most specific class counts, the user's own exception before ours."""
-        for raised in (error.__cause__, error):
+        handled = isinstance(error, HandlerError)
+        for raised in (error.__cause__, error) if handled else (error,):  # what causes the others is none of the user's
             for kind in type(raised).__mro__ if raised is not None else ():
                 if kind in self.by_type:
                     named = as_failure(self.by_type[kind])
-                    return named.answer(error) if named.by_type else named
-        if error.stage == "process" or self.retry is None:
-            return self
-        return Failure(None, self.then, pauses=False)
+                    named = named.answer(error) if named.by_type else named
+                    return named if handled else replace(named, pauses=False)
+        return self if handled else Failure(None, self.then, pauses=False)
 
 
 def as_failure(given: Failure | FailurePolicy) -> Failure:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.dead_letters import origin_of
+from streams.dead_letters import ORIGIN, as_number, origin_of
 from streams.owned import Feed
-from streams.record import RawRecord
+from streams.record import RawRecord, TopicPartition
 
 COMMAND = "streams.command"
 """The header that makes a record a command: `release` or `drop`; with any other value it is a note for people."""
@@ -20,7 +20,9 @@ RELEASE, DROP = "release", "drop"
 
 BACK, NOTE = "back", "note"
 
-MOST_BUFFERED = 10_000
+MOST_BUFFERED = 1_000
+MOST_BYTES = 16 << 20
+BEHIND_ALL = 1 << 62  # the offset of what was read elsewhere first, so that it stands behind the records of its key
 
 
 class Redrives(Feed):
@@ -35,7 +37,7 @@ class Redrives(Feed):
     @property
     def full(self) -> bool:
         """Tell whether enough is buffered for now."""
-        return len(self.buffer) >= MOST_BUFFERED
+        return len(self.buffer) >= MOST_BUFFERED or sum(map(_size, self.buffer)) >= MOST_BYTES
 
     def batch(self, most: int) -> list[RawRecord]:
         """Return the next records that come back, or the next notes, or the next command alone."""
@@ -77,17 +79,34 @@ def command(record: RawRecord) -> str | None:
 
 
 def chosen(record: RawRecord) -> int | None:
-    """Return the offset that a command is kept to."""
+    """Return the offset that a command is kept to; one that cannot be read is that of no record."""
     written = _header(record, OFFSET)
-    return int(written) if written is not None and written.isdigit() else None
+    if written is None:
+        return None
+    number = as_number(written)
+    return -1 if number is None else number
 
 
-def as_read_first(records: Sequence[RawRecord], partition: int) -> list[RawRecord]:
-    """Give records that come back the place where they were read first, as far as that is this task's."""
-    origins = [(record, origin_of(record)) for record in records]
-    return [
-        record._replace(topic=origin.topic, partition=partition, offset=origin.offset) for record, origin in origins
-    ]
+def as_read_first(records: Sequence[RawRecord], source: TopicPartition) -> list[RawRecord]:
+    """Give records that come back the place in `source` where they were read first.
+
+    One that was not read there, as when somebody wrote it by hand, gets a place behind all others: no record that
+    waits may be taken for it.
+    """
+    return [_as_read_first(record, source) for record in records]
+
+
+def _as_read_first(record: RawRecord, source: TopicPartition) -> RawRecord:
+    topic, partition, offset = origin_of(record)
+    if (topic, partition) == source:
+        return record._replace(topic=topic, partition=partition, offset=offset)
+    noted = (ORIGIN, f"{topic}/{partition}/{offset}".encode())  # again where it was; where there is none, from now on
+    headers = (*(header for header in record.headers if header[0] != ORIGIN), noted)
+    return record._replace(partition=source.partition, offset=BEHIND_ALL + record.offset, headers=headers)
+
+
+def _size(record: RawRecord) -> int:
+    return len(record.value or b"") + sum(len(value or b"") for _, value in record.headers)
 
 
 def _header(record: RawRecord, name: str) -> str | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 
 from streams.checkpoint import Checkpoint
 from streams.errors import HoldError, UnknownSchemaError, WaitingFullError
@@ -91,31 +93,34 @@ class Stepper:
 
     def next_due(self) -> int | None:
         """Return when the next record that waits is tried again, in milliseconds since the epoch; None if none is."""
-        times = [
-            due
-            for owned in self._partitions.owned.values()
-            if owned.task.waiting and owned.retries and (due := owned.task.waiting.next_due()) is not None
-        ]
-        if not times:
-            return None
-        return max(self._probe_ms, min(times)) if self._judgement.suspended else min(times)
+        due = min(self._due_times().values(), default=None)
+        return max(self._probe_ms, due) if due is not None and self._judgement.suspended else due
 
     def _retry(self) -> Iterator[None]:
         """Try again what waits and is due; while most keys fail, one record now and then."""
-        for partition, owned in list(self._partitions.owned.items()):
-            waiting = owned.task.waiting
-            if not waiting or not owned.retries:
-                continue
+        times = self._due_times()
+        if self._judgement.suspended and not times:
+            self._judgement.forget()  # nothing is left that could tell when it is over
+        for partition in sorted(times, key=lambda one: times[one]):  # nobody's records keep others' from being tried
+            owned = self._partitions.owned[partition]
             now_ms, suspended = self._now_ms(), self._judgement.suspended
-            if suspended and now_ms < self._probe_ms:
+            if owned.task.waiting is None or (suspended and now_ms < self._probe_ms):
                 return
             most = 1 if suspended else min(MOST_RETRIES, self._narrowing.room())
-            batch = owned.before_refusal(waiting.due(now_ms, most))
+            batch = owned.before_refusal(owned.task.waiting.due(now_ms, most))
             if batch:
                 step = self._step(partition, owned, batch, None)
                 if suspended and not step.counts["processed"]:
                     self._probe_ms = now_ms + PROBE_EVERY_MS
                 yield
+
+    def _due_times(self) -> dict[TopicPartition, int]:
+        """Return when the next record is tried again in each partition where one is, in milliseconds."""
+        return {
+            partition: due
+            for partition, owned in self._partitions.owned.items()
+            if owned.task.waiting and owned.retries and (due := owned.task.waiting.next_due()) is not None
+        }
 
     def _take_back(self) -> Iterator[None]:
         """Handle dead letters that come back, and obey commands; these also where records cannot be stepped."""
@@ -132,12 +137,12 @@ class Stepper:
                 continue
             batch = redrives.batch(self._narrowing.room())
             if command(batch[0]) is None:
-                self._step(partition, owned, owned.before_refusal(as_read_first(batch, partition.partition)), redrives)
+                self._step(partition, owned, owned.before_refusal(as_read_first(batch, partition)), redrives)
             elif redrives.order() is batch[0]:
                 self._obey(partition, owned, batch[0], redrives)
             else:
                 self._checkpoint.begin()
-                self._hand_over(partition, owned, batch, Step(len(batch), [], Counter()), redrives)
+                self._hand_over(partition, owned, Step(len(batch), [], Counter()), redrives)
             yield
         self._partitions.read_redrives()
 
@@ -151,46 +156,48 @@ class Stepper:
         else:
             letters = owned.task.failures.drop(record.key, chosen(record), self._now_ms())
         step = Step(1, letters, Counter({"dropped": len(letters)} if letters else {}))
-        self._hand_over(partition, owned, [record], step, source)
+        self._narrowing.attempted(1, record.origin, record.offset)
+        self._hand_over(partition, owned, step, source)
 
     def _step(self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], source: Feed | None) -> Step:
         """Step records of one partition, hand over their outputs, and mark it (INV-1); without a feed they waited."""
         self._checkpoint.begin()
-        now_ms = self._now_ms()
-        if self._journal is not None:
-            self._journal.begin(partition.partition, batch[0].offset, batch[-1].offset)
         self._activity.begin_step(partition)
-        refusal = owned.refusals.get(batch[0].offset)
-        if refusal is not None:
-            step = owned.task.refuse(batch[0], refusal, now_ms)
-        else:
-            step = owned.task.step(batch, self._checkpoint.expired, now_ms, again=source is None)
+        with self._journal.attempt(partition.partition, batch) if self._journal is not None else nullcontext():
+            step = self._handle(owned, batch, again=source is None)
         self._activity.end_step(step.consumed)
         if source is None:
             self.counts["retries"] += step.consumed
         if step.consumed:
             reach(Failpoint.PROCESSED)
-            self._hand_over(partition, owned, batch, step, source)
+            self._narrowing.attempted(step.consumed, partition, batch[step.consumed - 1].offset)
+            self._hand_over(partition, owned, step, source)
         if step.hold is not None:
             self._hold(partition, owned, step.hold)
         if self._judgement.suspended:
             self._suspend()
         return step
 
-    def _hand_over(
-        self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], step: Step, source: Feed | None
-    ) -> None:
+    def _handle(self, owned: Owned, batch: list[RawRecord], *, again: bool) -> Step:
+        refusal = owned.refusals.get(batch[0].offset)
+        if refusal is None:
+            return owned.task.step(batch, self._checkpoint.expired, self._now_ms(), again=again)
+        step = owned.task.refuse(batch[0], refusal, self._now_ms())
+        if step.consumed:
+            owned.answered.add(batch[0].offset)
+        return step
+
+    def _hand_over(self, partition: TopicPartition, owned: Owned, step: Step, source: Feed | None) -> None:
         """Produce what a step gave and mark how far it came; a partition goes along with what waits in it."""
-        self._narrowing.attempted(step.consumed, partition, batch[step.consumed - 1].offset)
         self._producer.send(step.outputs)
         reach(Failpoint.PRODUCED)
         if source is not None:
             source.advance(step.consumed)
         if owned.done is not None:
             self._checkpoint.mark(partition, owned.done, outputs=len(step.outputs))
-        back = self._partitions.beside(partition)
-        if isinstance(source, Redrives) and back is not None:
-            self._checkpoint.mark(back, source.done or 0)
+        back, redrives = self._partitions.beside(partition), self._partitions.redrives_of(partition)
+        if back is not None and redrives is not None and (source is redrives or owned.done is None):
+            self._checkpoint.mark(back, redrives.done or 0)
         failed = {f"failed_in_{name}": n for name, n in step.counts.items() if name not in _COUNTED}
         self.counts.update({**{name: n for name, n in step.counts.items() if name in _COUNTED}, **failed})
         self.counts["outputs"] += len(step.outputs)
@@ -203,7 +210,7 @@ class Stepper:
             self._lookup.request(schema_id)
             hold = Hold(str(error), lambda: not self._lookup.is_waiting(schema_id))
         elif isinstance(error, WaitingFullError) and owned.task.waiting is not None:
-            hold = Hold(str(error), owned.task.waiting.has_room, retries=True)
+            hold = Hold(str(error), partial(owned.task.waiting.has_room, error.size), retries=True)
         else:
             hold = Hold(str(error), error.ready)
         self._partitions.hold(partition, hold)

@@ -159,6 +159,8 @@ class Task:
         """Answer a record that failed outside `step`: one whose outputs the broker refuses."""
         self.state.forget_marks()
         try:
+            if self.failures.queue(record, now_ms):
+                return Step(1, [], Counter({"queued": 1}))
             letters, outcome = self.failures.answer(record, error, now_ms)
         except HoldError as hold:
             return Step(0, [], Counter(), hold)

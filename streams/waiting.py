@@ -61,6 +61,11 @@ class Waiting:
         """Return what is known of a waiting record."""
         return self.entries.get(offset)
 
+    def is_first(self, offset: int) -> bool:
+        """Tell whether a waiting record stands behind no other one."""
+        entry = self.entries.get(offset)
+        return entry is not None and (entry.key is None or self.queues[entry.key][0] == offset)
+
     def count(self, status: WaitingStatus) -> int:
         """Count the rows of a status."""
         return sum(entry.status is status for entry in self.entries.values())
@@ -69,9 +74,10 @@ class Waiting:
         """Return the time of the oldest record that waits."""
         return min((entry.timestamp_ms for entry in self.entries.values()), default=None)
 
-    def has_room(self) -> bool:
-        """Tell whether a store that was full takes records again."""
-        return len(self.entries) < self._most_records * _ROOM and self._bytes < self._most_bytes * _ROOM
+    def has_room(self, size: int) -> bool:
+        """Tell whether a store that was full takes records again, the one of this size at least."""
+        few = len(self.entries) < self._most_records * _ROOM and self._bytes < self._most_bytes * _ROOM
+        return few and (not self.entries or self._bytes + size <= self._most_bytes)
 
     def add(
         self, record: RawRecord, status: WaitingStatus, *, due_ms: int, now_ms: int, error: RecordError | None
@@ -83,7 +89,7 @@ class Waiting:
         """
         size = _size(record)
         if len(self.entries) >= self._most_records or (self.entries and self._bytes + size > self._most_bytes):
-            raise WaitingFullError
+            raise WaitingFullError(size)
         row = WaitingRecord(
             status=status,
             key=record.key,
@@ -98,7 +104,7 @@ class Waiting:
             failed_ms=now_ms,
             stage="" if error is None else error.stage,
             kind="" if error is None else kind_of(error),
-            message="" if error is None else describe(error)[:MAX_TEXT],
+            message="" if error is None else _message(error),
         )
         self._put(record.offset, row)
 
@@ -115,7 +121,7 @@ class Waiting:
                     "failed_ms": row.failed_ms if row.attempts else now_ms,
                     "stage": error.stage,
                     "kind": kind_of(error),
-                    "message": describe(error)[:MAX_TEXT],
+                    "message": _message(error),
                 }
             ),
         )
@@ -229,12 +235,17 @@ class Waiting:
         entry = self.entries.get(offset)
         if entry is None or entry.status is WaitingStatus.PARKED or _due(entry) != due_ms:
             return False
-        return entry.key is None or self.queues[entry.key][0] == offset
+        return self.is_first(offset)
 
 
 def _due(entry: Entry) -> int:
     """Return when a head is due: one that only stood behind another is due at once."""
     return 0 if entry.status is WaitingStatus.QUEUED else entry.due_ms
+
+
+def _message(error: RecordError) -> str:
+    """Say what went wrong in text that can be encoded: an exception may say anything."""
+    return describe(error)[:MAX_TEXT].encode(errors="replace").decode()
 
 
 def _entry(row: WaitingRecord) -> Entry:

@@ -93,7 +93,7 @@ class Worker:
         self._narrowing = Narrowing(poll_records)
         self._journal = journal
         if journal is not None and journal.before is not None and journal.before.deaths > 1:
-            self._narrowing.suspect(journal.before.last - journal.before.first + 1)
+            self._narrowing.suspect(min(journal.before.last - journal.before.first + 1, poll_records))
         self.activity = Activity(clock)
         self._stepper = Stepper(
             self._partitions,
@@ -214,7 +214,8 @@ class Worker:
     def _receive(self) -> None:
         """Poll; with work at hand just enough to stay in the group."""
         busy = bool(self._partitions.runnable())
-        wait = 0.0 if busy else IDLE_POLL / 10 if self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
+        soon = IDLE_POLL / 10 if self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
+        wait = 0.0 if busy or self._stepper.has_work() else soon
         polled = self._consumer.poll(1 if busy else self._poll_records, wait)
         if polled.records:
             reach(Failpoint.POLLED)
@@ -252,14 +253,11 @@ class Worker:
             offsets = self._checkpoint.commit()
         except EncodeError as error:  # a state value; the record that put it is found like one the broker refuses
             raise AbortedError(str(error), error) from error
-        for partition, offset in offsets.items():
-            self._partitions.committed(partition, offset)
         if offsets:
             self.activity.end_commit()
+            self._partitions.committed(offsets)
             self._aborts = 0
             self._narrowing.committed()
-        if self._journal is not None:
-            self._journal.end()
 
     def _start_over(self, error: AbortedError) -> None:
         """Abort, go back to the last commit, and narrow down to the record that is to blame, if one is.
@@ -283,12 +281,12 @@ class Worker:
         """Have one record refused when it comes again.
 
         Raises:
-            IncompatibleError: it was refused already, so it is the dead letter that the broker does not take.
+            IncompatibleError: it was refused already, or dropped by hand: the broker does not take its dead letter.
         """
         owned = self._partitions.owned.get(partition)
-        if owned is None:
+        if owned is None and partition not in self._partitions.redrives:
             return
-        if offset in owned.refusals:
+        if owned is None or offset in owned.refusals:
             raise IncompatibleError(
                 f"a record that was refused cannot be kept: {fault}",
                 where=f"{partition.topic}[{partition.partition}] offset {offset}",

@@ -80,7 +80,7 @@ class Audit:
         return {
             tp.partition: as_read_first(
                 [one for one in log.read(tp, 0) if one.offset < offsets.get(tp, 0) and command(one) is None],
-                tp.partition,
+                TopicPartition(processor.source.name, tp.partition),
             )
             for tp in (log.partitions(topic) if topic in log.topics else ())
         }

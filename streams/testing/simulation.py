@@ -207,8 +207,8 @@ class Simulation:
         self._armed: list[_Armed] = []
         self._stopped: list[Process] = []
 
-    def settle(self) -> None:
-        """Let the workers turn until nothing is left that they could do; time passes only up to commits and retries.
+    def settle(self, *, retries: bool = True) -> None:
+        """Let the workers turn until nothing is left that they could do; time passes only up to commits and `retries`.
 
         A processor that paused because most of its keys fail gets some attempts, and is then left as it is.
 
@@ -219,7 +219,7 @@ class Simulation:
         self._probes = 0
         with self._watched():
             for _ in range(most):
-                if not self._round() and not self._reach_retry():
+                if not self._round() and not (retries and self._reach_retry()):
                     return
         behind = ", ".join(name for name, runtime in self.runtimes.items() if runtime.lag)
         raise UsageError(
@@ -238,7 +238,7 @@ class Simulation:
             with self._watched():
                 for runtime, process in self._processes():
                     runtime.turn(process)
-            self.settle()
+            self.settle(retries=False)
 
     def inject(self, fault: Fault, at: Failpoint | None, processor: str | None, hit: int) -> None:
         """Let a fault happen at a step, or now.
