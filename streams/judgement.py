@@ -33,7 +33,7 @@ class Judgement:
         return self.failed >= LEAST and 2 * self.failed > len(self._failing)
 
     def forget(self) -> None:
-        """Begin anew: there is nothing left whose success could tell that it is over."""
+        """Begin anew."""
         self._failing.clear()
         self.failed = 0
 

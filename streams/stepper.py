@@ -82,6 +82,10 @@ class Stepper:
         """Tell whether most keys fail, so that nothing new is begun."""
         return self._judgement.suspended
 
+    def judge_anew(self) -> None:
+        """Forget which keys failed: they may never be tried again here, so nothing would end a pause."""
+        self._judgement.forget()
+
     def has_work(self) -> bool:
         """Tell whether there is anything to step now."""
         due = self.next_due()
@@ -100,7 +104,7 @@ class Stepper:
         """Try again what waits and is due; while most keys fail, one record now and then."""
         times = self._due_times()
         if self._judgement.suspended and not times:
-            self._judgement.forget()  # nothing is left that could tell when it is over
+            self.judge_anew()
         for partition in sorted(times, key=lambda one: times[one]):  # nobody's records keep others' from being tried
             owned = self._partitions.owned[partition]
             now_ms, suspended = self._now_ms(), self._judgement.suspended
@@ -155,6 +159,7 @@ class Stepper:
             owned.task.failures.release(record.key, chosen(record), self._now_ms())
         else:
             letters = owned.task.failures.drop(record.key, chosen(record), self._now_ms())
+            self.judge_anew()
         step = Step(1, letters, Counter({"dropped": len(letters)} if letters else {}))
         self._narrowing.attempted(1, record.origin, record.offset)
         self._hand_over(partition, owned, step, source)

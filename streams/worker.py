@@ -307,6 +307,7 @@ class Worker:
     def _give_up(self, partitions: Sequence[TopicPartition], how: str) -> None:
         for partition in partitions:
             self._close(partition)
+        self._stepper.judge_anew()
         _log.info(how, partitions=numbers(partitions))
 
     def _close(self, partition: TopicPartition) -> None:

@@ -9,6 +9,7 @@ from rig import Item
 from waiting_app import Flaky, flaky
 
 from streams import DEAD_LETTER, PARK, Failure, Retry
+from streams.record import TopicPartition
 from streams.testing import MemoryDriver, Rebalance
 from streams.waiting_record import WaitingStatus
 
@@ -142,22 +143,40 @@ def test_a_command_finds_its_key_while_most_keys_fail() -> None:
 def test_nobodys_records_keep_those_of_another_partition_from_being_tried() -> None:
     """Those of one partition fail for ever, and some are always due; the other one's say that it works again."""
     one = flaky(None, partitions=2)
-    with one.app.test(workers=2, auto_advance=False) as driver:
-        driver.send(one.source, *[Item(key=f"warm{n}", n=1_000) for n in range(2_000)])  # so that batches are large
-        (stays,) = driver._simulation.runtimes["append"].processes[0].worker.owned
+    with one.app.test(auto_advance=False) as driver:
+        driver.send(one.source, *[Item(key=f"warm{n % 100}", n=1_000) for n in range(2_000)])  # batches get large
         one.down = True
         for n in range(90):
-            one.log(driver, Item(key=f"k{n}", n=n), stays.partition if n < 40 else 1 - stays.partition)
+            one.log(driver, Item(key=f"k{n}", n=n), 0 if n < 40 else 1)
         driver.settle()
         assert len(driver.waiting) == 90
-        one.poison = set(range(40))
-        driver.inject(Rebalance(1))
-        driver.advance("1m")
         assert held(driver) == {"dependency"}
-        one.down = False
+        one.down, one.poison = False, set(range(40))
         driver.advance("2m")
         assert held(driver) == set()
         assert sum(map(len, one.came(driver).values())) == 2_050
+
+
+def test_a_pause_does_not_outlive_the_partition_whose_keys_failed() -> None:
+    """A record of another partition goes on failing: nobody else's success would ever end it."""
+    one = flaky(None, partitions=2)
+    with one.app.test(auto_advance=False) as driver:
+        one.poison = {999}
+        one.log(driver, Item(key="poison", n=999), 1)
+        driver.settle()
+        one.down = True
+        for n in range(60):
+            one.log(driver, Item(key=f"k{n}", n=n), 0)
+        driver.settle()
+        assert held(driver) == {"dependency"}
+        (worker,) = [process.worker for process in driver._simulation.runtimes["append"].processes.values()]
+        worker.on_revoked([TopicPartition("in", 0)])
+        one.down = False
+        for n in range(60):
+            one.log(driver, Item(key=f"k{n}", n=n), 1)
+        driver.advance("1m")
+        assert worker.owned.keys() == {TopicPartition("in", 1)}
+        assert sum(map(len, one.came(driver).values())) == 60
 
 
 def test_what_was_tried_in_vain_while_it_was_down_is_tried_on() -> None:
