@@ -9,7 +9,7 @@ from streams.health.board import Board, PartitionView, WorkerView
 from streams.health.judge import Problem, problems, spell, unready, waiting_for
 from streams.health.metrics import Metrics, oldest_age
 
-UNRESPONSIVE = 30.0  # seconds without a turn of the supervisor itself
+UNRESPONSIVE = 60.0  # seconds without a turn of the supervisor itself; it drains for half of that
 
 
 class Answer(NamedTuple):

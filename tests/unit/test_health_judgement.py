@@ -250,6 +250,7 @@ def test_what_a_process_counted_outlives_it() -> None:
     scene.board.ended(0)
     assert scene.board.views()[0].totals.counts == {"processed": 10, "outputs": 7}
     scene.board.put(0, snapshot(totals=Totals({"processed": 99})))  # too late: its process has ended
+    assert scene.board.views()[0].totals.counts == {"processed": 10, "outputs": 7}
     scene.board.started(0)
     scene.put(totals=Totals({"processed": 1, "queued": 2}, 1, 0, times, times))
     totals = scene.board.views()[0].totals

@@ -180,6 +180,8 @@ def test_a_restore_is_told_with_what_is_left() -> None:
         one = watched.partition()
         assert (one.state, one.remaining, one.waits_on) == ("restoring", 45, "restore, 45 records to go")
         assert not watched.observer.look().ready
+        restorer._reached(changelog, 40)
+        assert watched.partition().remaining == 20
         owned.ready = True
         restorer._reached(changelog, 60)
         assert restorer.left(owned.task.state) == 0

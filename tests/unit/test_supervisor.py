@@ -17,6 +17,7 @@ import pytest
 
 from streams import supervisor as module
 from streams.errors import StalledError
+from streams.health.board import Board
 from streams.progress import PartitionProgress, Totals, WorkerProgress
 from streams.settings import load_settings
 from streams.supervisor import Job, Supervisor, supervise
@@ -269,15 +270,22 @@ def told(committed: int, key: str = "'a'") -> WorkerProgress:
     return WorkerProgress("count", "shop.count", "in", 1, 0, 1.0, joined=True, partitions=(one,))
 
 
-def test_snapshots_of_workers_arrive_on_the_board_and_outlive_them(processes: list[FakeProcess]) -> None:
+def test_snapshots_of_workers_arrive_on_the_board_and_outlive_them(
+    processes: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Board.put
+    monkeypatch.setattr(Board, "put", lambda *given: (time.sleep(0.2), put(*given)))
     supervisor = supervised()
     report = processes[0].report
     sent = told(5)._replace(totals=Totals({"processed": 7}))
     report.send(sent)
     wait_until(lambda: supervisor.board.views()[0].progress == sent)
+    reader = supervisor._seats[0].reader
     report.send(sent._replace(totals=Totals({"processed": 8})))
     processes[0].end(1)
     supervisor.poll(0)
+    assert reader is not None
+    assert not reader.is_alive()  # it saw the end of the pipe
     (view,) = supervisor.board.views()
     assert (view.alive, view.deaths, view.totals.counts) == (False, 1, {"processed": 8})
     supervisor.poll(0)
