@@ -193,6 +193,7 @@ def build_worker(
         stable_timeout=settings.transaction_timeout.total_seconds() + ABORT_SCAN,
         stamped=settings.guarantee == "at_least_once",
         redrive_topic=processor.redrive_topic if processor.writes_dead_letters else None,
+        waiting_topic=None if processor.waiting is None else processor.changelog(processor.waiting),
         judgement=judgement,
         journal=journal,
         clock=clock,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from streams.failpoints import Failpoint, reach
 from streams.record import Headers, RawRecord, Record, TopicPartition
-from streams.state.task_state import SOURCE, Changes, TaskState
+from streams.state.task_state import SOURCE, SOURCE_BACK, Changes, TaskState
 
 
 class Transaction(Protocol):
@@ -44,11 +44,14 @@ class Checkpoint:
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         stamped: bool = False,
+        last: str | None = None,
+        beside: Callable[[TopicPartition], TopicPartition | None] = lambda _: None,
     ) -> None:
         """Commit every `interval` seconds of `clock`, or after `most_records` outputs and changelog records.
 
-        `stamped` has every changelog record name the offset that is committed with it: without a transaction it can
-        be in the topic although that offset never was.
+        `stamped` has every changelog record name the offset that is committed with it, and that of the partition
+        `beside`: without a transaction it can be in the topic although those never were. `last` names the changelog of what waits: a row that says that
+        a record is done stands for all that came of it, as an offset does.
         """
         self._producer = producer
         self._states = states
@@ -58,6 +61,8 @@ class Checkpoint:
         self._clock = clock
         self._now_ms = now_ms
         self._stamped = stamped
+        self._last = last
+        self._beside = beside
         self.marks: dict[TopicPartition, int] = {}
         self._outputs = 0
         self._since = clock()
@@ -119,18 +124,28 @@ class Checkpoint:
         """Send each store's rows to the task's own changelog partition, and follow the last one's offset."""
         positions: dict[TopicPartition, dict[str, int]] = {partition: {} for partition in changes}
         now = self._now_ms()
-        for partition, stores in changes.items():
-            for change in stores:
-                topic, number = change.changelog
-                stamp: Headers = (
-                    ((SOURCE, b"%d" % offsets[partition]),) if self._stamped and partition in offsets else ()
-                )
-                rows: list[RawRecord] = [
-                    Record(topic, key, value, now, number, headers=stamp) for key, value in change.rows
-                ]
-                self._producer.send(rows[:-1])
-                self._producer.send_tracked(rows[-1], _note(positions[partition], change.name))
+        listed = [(partition, change) for partition, stores in changes.items() for change in stores]
+        unsure = False
+        for partition, change in sorted(listed, key=lambda one: one[1].name == self._last):
+            if change.name != self._last:
+                unsure = self._stamped
+            elif unsure:
+                self._producer.flush()
+                unsure = False
+            topic, number = change.changelog
+            stamp = self._stamp(partition, offsets)
+            rows: list[RawRecord] = [
+                Record(topic, key, value, now, number, headers=stamp) for key, value in change.rows
+            ]
+            self._producer.send(rows[:-1])
+            self._producer.send_tracked(rows[-1], _note(positions[partition], change.name))
         return positions
+
+    def _stamp(self, partition: TopicPartition, offsets: Mapping[TopicPartition, int]) -> Headers:
+        if not self._stamped:
+            return ()
+        named = ((SOURCE, partition), (SOURCE_BACK, self._beside(partition)))
+        return tuple((name, b"%d" % offsets[at]) for name, at in named if at is not None and at in offsets)
 
 
 def _note(positions: dict[str, int], name: str) -> Callable[[int], None]:

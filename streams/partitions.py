@@ -53,8 +53,9 @@ class Partitions:
         self.owned.update(opened)
         self.redrives.update({back: Redrives(committed[back]) for back in beside.values()})
         self.states.update({partition: owned.task.state for partition, owned in opened.items()})
-        for owned in opened.values():
-            owned.task.state.restore_until(owned.committed)
+        for partition, owned in opened.items():
+            redrives = self.redrives_of(partition)
+            owned.task.state.restore_until(owned.committed, None if redrives is None else redrives.committed)
         self._restorer.begin([owned.task.state for owned in opened.values()])
         for partition, owned in opened.items():
             if self._restorer.is_ready(owned.task.state):

@@ -63,6 +63,7 @@ class Worker:
         stable_timeout: float,
         stamped: bool = False,
         redrive_topic: str | None = None,
+        waiting_topic: str | None = None,
         judgement: Judgement | None = None,
         journal: Journal | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -89,6 +90,8 @@ class Worker:
             clock=clock,
             now_ms=now_ms,
             stamped=stamped,
+            last=waiting_topic,
+            beside=self._partitions.beside,
         )
         self._narrowing = Narrowing(poll_records)
         self._journal = journal

@@ -20,6 +20,9 @@ V = TypeVar("V")
 SOURCE = "streams.source"
 """The header of a changelog record: the offset of the task's input that was to be committed with it."""
 
+SOURCE_BACK = "streams.source.back"
+"""The same for the offset of what came back to the task, if that was to be committed too."""
+
 RESET = "streams.reset"
 """The header of a changelog record that a reset of the group left: the offset of the input that it went to."""
 
@@ -109,7 +112,7 @@ class TaskState:
             for declared, source in sources.items():
                 self._members[declared] = Member(declared, source, codecs[declared], backend, self.undo)
         self._by_source = {member.source: member for member in self._members.values()}
-        self._committed = 0
+        self._committed = self._committed_back = 0
         self._stores = [member for member in self._members.values() if not member.is_table]
 
     def get(self, declared: Store[K, V] | Table[K, V], key: K) -> V | None:
@@ -189,9 +192,9 @@ class TaskState:
         """Tell a table's topic, which is followed for ever, from a changelog, which is only restored."""
         return self._by_source[source].is_table
 
-    def restore_until(self, committed: int | None) -> None:
-        """Say which offset of the task's input is committed: what a changelog holds beyond it never was."""
-        self._committed = committed or 0
+    def restore_until(self, committed: int | None, committed_back: int | None = None) -> None:
+        """Say which offsets of the task's input and of what came back are committed: rows beyond them never were."""
+        self._committed, self._committed_back = committed or 0, committed_back or 0
 
     def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
         """Write rows read from a changelog or table topic, with the position behind them, in one write."""
@@ -200,6 +203,7 @@ class TaskState:
         positions = {member.name: position}
         if not member.is_table:
             newest = self._backend.position(_newest(member.name)) or 0
+            records = [one for one in records if (_number(one, SOURCE_BACK) or 0) <= self._committed_back]
             records, positions[_newest(member.name)] = committed_rows(records, newest, self._committed)
         rows = [(record.key, record.value) for record in records if record.key is not None]
         self._backend.write({member.name: rows}, positions)

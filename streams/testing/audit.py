@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from streams.avro.codec import Codec
 from streams.breaker import unguarded
-from streams.errors import UnknownSchemaError, UsageError
+from streams.dead_letters import REDRIVES
+from streams.errors import DroppedError, UnknownSchemaError, UsageError
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
 from streams.redrives import as_read_first, command
 from streams.replies import made_at
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
-from streams.testing.replay import Expected, Place, Replay
+from streams.testing.replay import Expected, Fared, Place, Replay
 from streams.testing.simulation import Runtime
+from streams.testing.surface import dead_letter_of
 from streams.topology import Processor
 from streams.waiting_record import WaitingRecord
 
@@ -119,22 +122,22 @@ class Audit:
     def _expected(self, runtime: Runtime, found: Found) -> Expected:
         log, registry = self._cluster.log, self._cluster.registry
         offsets = log.offsets.get(runtime.processor.group, {})
-        waiting = self.waiting(runtime.processor).keys()
-        back = self._came_back(runtime.processor)
+        back, waiting = self._came_back(runtime.processor), self.waiting(runtime.processor).keys()
+        dropped = _dropped(found.records.get(runtime.processor.dead_letter_topic, ()))
         dealt_with = [
-            [
-                record
-                for record in (*log.read(tp, 0), *back.get(tp.partition, ()))
-                if record.offset < offsets.get(tp, 0) and (record.partition, record.offset) not in waiting
-            ]
+            _fared(
+                [record for record in log.read(tp, 0) if record.offset < offsets.get(tp, 0)],
+                [record for record in back.get(tp.partition, ()) if record.offset < offsets.get(tp, 0)],
+                waiting,
+                dropped,
+            )
             for tp in log.partitions(runtime.processor.source.name)
         ]
         codecs = self._codecs[runtime.processor.name]
         replay = Replay(runtime.declared, codecs, registry.known, log.takes, runtime.tables, log.topics)
         written = {(r.topic, r.key, r.value) for records in found.records.values() for r in records}
-        places = {(record.partition, record.offset) for records in back.values() for record in records}
         with unguarded():
-            return replay.run(dealt_with, written, places)
+            return replay.run(dealt_with, written)
 
     def _found(self, runtime: Runtime) -> Found:
         processor, log = runtime.processor, self._cluster.log
@@ -171,6 +174,37 @@ class Audit:
                                 f"{runtime.processor.name}: local row {key!r} of {name}[{number}] is not its topic's"
                             )
         return Verdict(compared, wrong)
+
+
+def _fared(
+    read: list[RawRecord], back: list[RawRecord], waiting: Collection[Place], dropped: Mapping[Place, int]
+) -> Fared:
+    """Say which records of a partition were given up, and which ones their handler dealt with.
+
+    Whatever came back later was a dead letter before. The newest attempt at a record may wait still, or may have been
+    dropped by hand: then it left the last of as many dead letters as there were attempts.
+    """
+    places = [(record.partition, record.offset) for record in (*read, *back)]
+    newest, attempts = {place: at for at, place in enumerate(places)}, Counter(places)
+    fared = Fared([], [], [])
+    for at, record in enumerate((*read, *back)):
+        place = places[at]
+        if newest[place] != at or dropped.get(place) == attempts[place]:
+            fared.given_up.append(record)
+        elif place not in waiting:
+            (fared.handled if at < len(read) else fared.back).append(record)
+    return fared
+
+
+def _dropped(letters: Iterable[RawRecord]) -> dict[Place, int]:
+    """Return the places whose newest dead letter says that it was given up by hand, and how many each has.
+
+    At least once may leave the same one twice.
+    """
+    kinds: dict[Place, dict[bytes | None, str]] = defaultdict(dict)
+    for letter in (dead_letter_of(record, "") for record in letters):
+        kinds[letter.partition, letter.offset][dict(letter.record.headers).get(REDRIVES)] = letter.kind
+    return {place: len(told) for place, told in kinds.items() if list(told.values())[-1] == DroppedError.kind}
 
 
 def _fold(records: Iterable[RawRecord]) -> dict[bytes, bytes]:

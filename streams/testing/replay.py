@@ -32,6 +32,18 @@ Place = tuple[int, int]
 """Partition and offset of a record of the input."""
 
 
+class Fared(NamedTuple):
+    """The committed records of a partition by how they fared, each list in the order of their offsets.
+
+    `given_up` ones left a dead letter, whatever the handler does with them now; the others it dealt with, those that
+    came `back` after they had been given up.
+    """
+
+    given_up: list[RawRecord]
+    handled: list[RawRecord]
+    back: list[RawRecord]
+
+
 class Output(NamedTuple):
     """A record that has to be in a topic, and the one that it came from."""
 
@@ -153,13 +165,11 @@ class Replay:
         self._tables = tables
         self._topics = topics
 
-    def run(
-        self, partitions: Iterable[Iterable[RawRecord]], found: Collection[Written], given_up: Collection[Place] = ()
-    ) -> Expected:
+    def run(self, partitions: Iterable[Fared], found: Collection[Written]) -> Expected:
         """Return what the records of each partition, in their order, come to.
 
-        Where attempts at a record saw different rows, the one counts whose outputs were `found`. The records at the
-        places `given_up` left a dead letter, whatever the handler does with them now.
+        Where attempts at a record saw different rows, the one counts whose outputs were `found`. They also tell when a
+        record that came back was handled, between which others of its key.
         """
         expected = Expected(
             outputs={topic.name: [] for topic in self._processor.outputs.values()},
@@ -167,16 +177,33 @@ class Replay:
         )
         if self._processor.writes_dead_letters:
             expected.outputs[self._processor.dead_letter_topic] = []
-        for records in partitions:
+        for fared in partitions:
             rows: Reads = {}
-            for record in records:
-                expected.records += 1
-                if (record.partition, record.offset) in given_up and record.topic == self._processor.source.name:
-                    self._add(record, self._dead_letter(record), rows, expected)
-                    continue
-                attempts = (self._attempt(record, rows, reads) for reads in self._tables.of(record))
-                self._add(record, _committed(attempts, found), rows, expected)
+            expected.records += len(fared.given_up) + len(fared.handled) + len(fared.back)
+            for record in fared.given_up:
+                self._add(record._replace(key=None), self._dead_letter(record), rows, expected)
+            back = list(fared.back)
+            for record in fared.handled:
+                attempt = self._newest(record, rows, found)
+                while not _left(attempt, found) and (before := self._came_before(record, back, rows, found)):
+                    back.remove(before[0])
+                    self._add(*before, rows, expected)
+                    attempt = self._newest(record, rows, found)
+                self._add(record, attempt, rows, expected)
+            for record in back:
+                self._add(record, self._newest(record, rows, found), rows, expected)
         return expected
+
+    def _came_before(
+        self, record: RawRecord, back: list[RawRecord], rows: Reads, found: Collection[Written]
+    ) -> tuple[RawRecord, _Attempt] | None:
+        """Return the next record of the same key that came back, if what it leaves at this point was found."""
+        first = next((one for one in back if one.key == record.key), None)
+        attempt = None if first is None else self._newest(first, rows, found)
+        return (first, attempt) if first is not None and attempt is not None and _left(attempt, found) else None
+
+    def _newest(self, record: RawRecord, rows: Reads, found: Collection[Written]) -> _Attempt:
+        return _committed((self._attempt(record, rows, reads) for reads in self._tables.of(record)), found)
 
     def _attempt(self, record: RawRecord, rows: Reads, reads: Reads) -> _Attempt:
         ctx = _Replayed(record, rows, reads)
@@ -251,9 +278,13 @@ class Replay:
 def _committed(attempts: Iterator[_Attempt], found: Collection[Written]) -> _Attempt:
     """Return the attempt whose outputs were found, else the newest."""
     newest = attempt = next(attempts)
-    while not all((output.topic, output.key, output.value) in found for output in attempt.outputs):
+    while not _left(attempt, found):
         following = next(attempts, None)
         if following is None:
             return newest
         attempt = following
     return attempt
+
+
+def _left(attempt: _Attempt, found: Collection[Written]) -> bool:
+    return all((output.topic, output.key, output.value) in found for output in attempt.outputs)

@@ -40,6 +40,7 @@ class Flaky:
     poison: set[int] = field(default_factory=set)  # items that fail for ever
     other: set[int] = field(default_factory=set)  # items that fail with another error
     odd: set[int] = field(default_factory=set)  # items whose output does not encode
+    large: set[int] = field(default_factory=set)  # items whose key in the output takes 6,000 bytes
     raising: Exception | None = None  # what fails whatever comes
     calls: list[tuple[str, int]] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ class Flaky:
             raise BrokenError(item.n)
         if item.n in self.odd:
             return Appended.model_construct(key=item.key, n="no number", size=0)
-        return Appended(key=item.key, n=item.n, size=len(items))
+        return Appended(key=item.key + ("x" * 6_000 if item.n in self.large else ""), n=item.n, size=len(items))
 
     def frame(self, driver: MemoryDriver, item: Item) -> bytes:
         """Encode an item as its topic has it."""
@@ -127,6 +128,10 @@ class Flaky:
     def processor(self) -> Processor:
         """The processor, as Kafka knows it."""
         return self.app.processors["append"]
+
+    def behind(self, driver: MemoryDriver) -> int:
+        """Count what came back and is not committed."""
+        return driver.cluster.log.lag(self.processor.group, self.processor.redrive_topic)
 
     def letters(self, driver: MemoryDriver) -> list[RawRecord]:
         """Return the dead letters as they lie in their topic."""

@@ -121,7 +121,8 @@ class Log:
     def takes(self, record: RawRecord) -> bool:
         """Tell whether a record is within its topic's max.message.bytes, as if it were a batch of its own."""
         limit = int(self.spec(record.topic).config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
-        return len(record.key or b"") + len(record.value or b"") + RECORD_OVERHEAD <= limit
+        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+        return len(record.key or b"") + len(record.value or b"") + headers + RECORD_OVERHEAD <= limit
 
     def append(self, record: RawRecord, transaction: Transaction | None = None, writer: str = "") -> int:
         """Write one record and return its offset; the key decides where it goes unless it names a partition."""
