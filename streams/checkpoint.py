@@ -50,8 +50,8 @@ class Checkpoint:
         """Commit every `interval` seconds of `clock`, or after `most_records` outputs and changelog records.
 
         `stamped` has every changelog record name the offset that is committed with it, and that of the partition
-        `beside`: without a transaction it can be in the topic although those never were. `last` names the changelog of what waits: a row that says that
-        a record is done stands for all that came of it, as an offset does.
+        `beside`: without a transaction it can be in the topic although those never were. `last` names the changelog of
+        what waits: a row that says that a record is done stands for all that came of it, as an offset does.
         """
         self._producer = producer
         self._states = states
