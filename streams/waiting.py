@@ -209,8 +209,7 @@ class Waiting:
         self._bytes += entry.size
         if entry.key is not None:
             insort(self.queues.setdefault(entry.key, []), offset)
-            self._time(entry.key)
-        else:
+        if self.is_first(offset):
             self._push(offset, entry)
 
     def _leave(self, key: bytes | None, offset: int) -> None:
