@@ -136,6 +136,8 @@ class App:
         on_failure: Failure | FailurePolicy | None = None,
         reply: type[Any] | None = None,
         inbox: Inbox | None = None,
+        blocking: bool = False,
+        concurrency: int | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
 
@@ -144,19 +146,42 @@ class App:
         `reply` goes to whoever asked with a `Requester`, in the same transaction. With an `inbox`, events that were
         dealt with before are passed over.
 
+        An `async def`, and a function that is declared `blocking`, runs in lanes: records of a key in their order, of
+        different keys beside each other, at most `concurrency` (32) at a time in each worker.
+
         Raises:
             UsageError: the declaration contradicts itself.
         """
+        return self._register(
+            source,
+            to=to,
+            uses=uses,
+            on_failure=on_failure,
+            reply=reply,
+            inbox=inbox,
+            blocking=blocking,
+            concurrency=concurrency,
+        )
 
-        def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
-            policy = on_failure or self._on_failure
-            processor = build_processor(
-                self.name, handler, source, to=to, uses=uses, on_failure=policy, reply=reply, inbox=inbox
-            )
-            self._add(processor)
-            return handler
+    def effect(
+        self,
+        source: Topic[V],
+        *,
+        to: Topic[Any] | Sequence[Topic[Any]] | None = None,
+        uses: Iterable[Declared] = (),
+        on_failure: Failure | FailurePolicy | None = None,
+        concurrency: int | None = None,
+    ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
+        """Make a function do something outside of Kafka for every record of `source`: an e-mail, a payment, a call.
 
-        return register
+        It runs in lanes, after the record was committed by whoever wrote it and before its own offset is: at least
+        once, so give the outside `ctx.idempotency_key`. A replay leaves it out unless asked. What it returns or yields
+        goes to `to` once it is done; the rest is as for `processor`.
+
+        Raises:
+            UsageError: the declaration contradicts itself.
+        """
+        return self._register(source, to=to, uses=uses, on_failure=on_failure, concurrency=concurrency, effect=True)
 
     def in_namespace(self, namespace: str) -> Self:
         """Return a copy whose topics, groups, subjects and ids in Kafka begin with `<namespace>.`.
@@ -225,6 +250,16 @@ class App:
                 known = ", ".join(sorted(self.processors))
                 raise UsageError(f"app {self.name} has no processor {name!r}", fix=f"use one of {known}")
         return [self.processors[name] for name in names] if names else list(self.processors.values())
+
+    def _register(
+        self, source: Topic[V], *, on_failure: Failure | FailurePolicy | None, **options: Any
+    ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
+        def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
+            policy = self._on_failure if on_failure is None else on_failure
+            self._add(build_processor(self.name, handler, source, on_failure=policy, **options))
+            return handler
+
+        return register
 
     def _check_open(self) -> None:
         if self.namespace:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import structlog
 
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
+from streams.context import Context
 from streams.ends import EndWatch
 from streams.journal import Journal
 from streams.judgement import Judgement
@@ -20,6 +23,7 @@ from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from streams.lane_feed import LaneFeed
 from streams.observe import Observer, Reporter
 from streams.orphans import OrphanWatch
 from streams.ports import Input, Output
@@ -27,6 +31,7 @@ from streams.preflight import check_topics, commit_interval, load_codecs, smalle
 from streams.progress import WorkerProgress
 from streams.record import TopicPartition
 from streams.reply_gate import gated
+from streams.runners import LoopRunner, Runner, ThreadRunner
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
 from streams.slot import Slot
@@ -36,7 +41,7 @@ from streams.state.protocol import StateStore
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
-from streams.topology import Processor
+from streams.topology import Handler, Processor, Runs
 from streams.waiting import Waiting
 from streams.worker import Worker
 
@@ -164,12 +169,28 @@ def build_worker(
     lookup: SchemaLookup,
     *,
     journal: Journal | None = None,
+    runner: Runner | None = None,
     open_backend: Callable[[Path, Iterable[str]], Backend] = Backend,
     clock: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Worker:
-    """Make the worker of a processor over whatever clients; `folder` holds the state of a partition."""
+    """Make the worker of a processor over whatever clients; `folder` holds the state of a partition.
+
+    `runner` runs the handlers of lanes, if not threads or an event loop of the worker's own.
+    """
     judgement = Judgement()
+    lanes = None
+    handled = processor
+    if processor.runs is not Runs.IN_STEP:
+        lanes = LaneFeed(
+            processor,
+            runner or _runner(processor),
+            consumer,
+            most_records=settings.lane_records,
+            most_bytes=settings.lane_bytes,
+            now_ms=now_ms,
+        )
+        handled = replace(processor, handler=_recorded(processor.handler, lanes))
 
     def open_task(partition: TopicPartition) -> Task:
         number = partition.partition
@@ -178,7 +199,7 @@ def build_worker(
         waiting = None
         if processor.waiting is not None:
             waiting = Waiting(state, processor.waiting, settings.waiting_records, settings.waiting_bytes)
-        return Task(processor, codecs, state, waiting, judgement, event_ids=settings.guarantee == "at_least_once")
+        return Task(handled, codecs, state, waiting, judgement, event_ids=settings.guarantee == "at_least_once")
 
     return Worker(
         consumer,
@@ -196,9 +217,24 @@ def build_worker(
         waiting_topic=None if processor.waiting is None else processor.changelog(processor.waiting),
         judgement=judgement,
         journal=journal,
+        handling=lanes,
         clock=clock,
         now_ms=now_ms,
     )
+
+
+def _runner(processor: Processor) -> Runner:
+    return LoopRunner() if processor.runs is Runs.IN_LOOP else ThreadRunner(processor.concurrency)
+
+
+def _recorded(handler: Handler, lanes: LaneFeed) -> Handler:
+    """Give what a handler gave in its lane, under the handler's own name."""
+
+    @wraps(handler)
+    def recorded(value: Any, ctx: Context) -> Any:
+        return lanes.handler(value, ctx)
+
+    return recorded
 
 
 def open_state(

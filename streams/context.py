@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from streams.dead_letters import origin_of
 from streams.keys import Key
 from streams.record import RawRecord
 from streams.state.task_state import TaskState
@@ -21,7 +22,7 @@ class Context:
     Values are immutable; to change one, put a new one. A handler that raises leaves nothing of what it put.
     """
 
-    __slots__ = ("_state", "now_ms", "outcome", "record")
+    __slots__ = ("_group", "_state", "now_ms", "outcome", "record")
 
     record: RawRecord
     """The record as it was read: bytes, headers, timestamp, partition, offset."""
@@ -32,10 +33,21 @@ class Context:
     outcome: str
     """What became of the record, as it is counted."""
 
-    def __init__(self, state: TaskState) -> None:
+    def __init__(self, state: TaskState, group: str) -> None:
         self._state = state
+        self._group = group
         self.now_ms = 0
         self.outcome = PROCESSED
+
+    @property
+    def idempotency_key(self) -> str:
+        """Name what this processor does for this record, for services outside that take such a key.
+
+        It is made of the consumer group and of where the record was read first: the same whenever the record is handled
+        again, by a retry, after a crash, a re-drive or a replay. A handler that does several things appends to it.
+        """
+        origin = origin_of(self.record)
+        return f"{self._group}/{origin.topic}/{origin.partition}/{origin.offset}"
 
     def get(self, source: Store[K, V] | Table[K, V], key: K) -> V | None:
         """Return the newest value of a key in a store or table; None where there is none.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from streams.failpoints import Failpoint, reach
+from streams.handling import Handling
 from streams.owned import Feed, Hold, Owned
 from streams.ports import Input
 from streams.record import TopicPartition
@@ -27,6 +28,7 @@ class Partitions:
         consumer: Input,
         restorer: Restorer,
         open_task: Callable[[TopicPartition], Task],
+        handling: Handling,
         redrive_topic: str | None,
         stable_timeout: float,
     ) -> None:
@@ -34,6 +36,7 @@ class Partitions:
         self._consumer = consumer
         self._restorer = restorer
         self._open_task = open_task
+        self._handling = handling
         self._redrive_topic = redrive_topic
         self._stable_timeout = stable_timeout
         self.owned: dict[TopicPartition, Owned] = {}
@@ -74,13 +77,6 @@ class Partitions:
         back = self.beside(partition)
         return None if back is None else self.redrives[back]
 
-    def came_back(self) -> bool:
-        """Tell whether something that came back can be dealt with."""
-        return any(
-            back is not None and back.buffer and (owned.free or (owned.retries and back.order() is not None))
-            for owned, back in ((owned, self.redrives_of(partition)) for partition, owned in self.owned.items())
-        )
-
     def runnable(self) -> list[tuple[TopicPartition, Owned]]:
         """Return the partitions that have a record to step."""
         return [(partition, owned) for partition, owned in self.owned.items() if owned.buffer and owned.runnable]
@@ -98,6 +94,7 @@ class Partitions:
             level = logging.WARNING if hold.retries else logging.INFO  # waiting for a schema takes a moment, mostly
             _log.log(level, "held", partition=partition.partition, reason=hold.reason)
         owned.hold = hold
+        self._handling.hold(partition, owned)
         self._consumer.pause([partition])
 
     def released(self) -> list[tuple[TopicPartition, Owned]]:
@@ -118,8 +115,9 @@ class Partitions:
 
     def rewind(self) -> None:
         """Go back to the last commit."""
-        for owned in self.owned.values():
+        for partition, owned in self.owned.items():
             owned.rewind()
+            self._handling.rewind(partition, owned)
         for back, redrives in self.redrives.items():
             redrives.rewind()
             if redrives.reading:
@@ -152,6 +150,7 @@ class Partitions:
         owned = self.owned.pop(partition, None)
         if owned is None:
             return
+        self._handling.close(partition)
         del self.states[partition]
         back = self.beside(partition)
         if back is not None:

@@ -18,21 +18,25 @@ from streams.errors import HandlerError, RevokedError
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
 
 R = TypeVar("R")
+J = TypeVar("J", bound="Job")
 
 
 class Job:
     """One call of a handler; `lane` is what orders it. Whoever runs it sets `result` or `error`."""
 
-    __slots__ = ("call", "ended", "error", "fenced", "lane", "result", "running", "urgent")
+    __slots__ = ("call", "ended", "error", "fenced", "lane", "result", "running", "size", "urgent")
 
-    def __init__(self, lane: object, call: Callable[[], Any], *, urgent: bool = False) -> None:
-        """`call` gives what the handler gives: a value, several, or something to await or to iterate.
+    def __init__(self, lane: object, call: Callable[[], Any], *, urgent: bool = False, size: int = 0) -> None:
+        """`size` is what it holds, in bytes.
+
+        `call` gives what the handler gives: a value, several, or something to await or to iterate.
 
         An urgent job is the next of its lane, even while the lane is held.
         """
-        self.lane = lane
+        self.lane: Any = lane
         self.call = call
         self.urgent = urgent
+        self.size = size
         self.running = False
         self.ended = False
         self.fenced = False  # what comes of it is dropped
@@ -51,14 +55,14 @@ class Job:
         try:
             given = self.call()
             self.result = await _several(given) if isinstance(given, AsyncIterable) else drawn(await given)
-        except BaseException as error:  # noqa: BLE001 - a cancelled call inside the handler is the handler's failure too
+        except BaseException as error:  # noqa: BLE001 - what the handler cancels is its failure too
             self.error = _told(error)
 
 
 class Runner(Protocol):
     """Runs jobs outside the straight path."""
 
-    def start(self, job: Job, ended: Callable[[Job], None]) -> None:
+    def start(self, job: J, ended: Callable[[J], None]) -> None:
         """Begin a job; once it is over, a later `turn` calls `ended`."""
 
     def ask(self, question: Callable[[], R]) -> R:
@@ -129,10 +133,10 @@ class ThreadRunner(Mailbox):
         super().__init__()
         self._most = most
         self._name = name
-        self._jobs: queue.SimpleQueue[tuple[Job, Callable[[Job], None]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job, Callable[[Any], None]] | None] = queue.SimpleQueue()
         self._threads = 0
 
-    def start(self, job: Job, ended: Callable[[Job], None]) -> None:
+    def start(self, job: J, ended: Callable[[J], None]) -> None:
         """Begin a job in a thread that is free, or in a new one while there are fewer than `most`."""
         if self._threads < self._most:
             self._threads += 1
@@ -161,7 +165,7 @@ class LoopRunner(Mailbox):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, job: Job, ended: Callable[[Job], None]) -> None:
+    def start(self, job: J, ended: Callable[[J], None]) -> None:
         """Begin a job; the first one brings the loop up."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -180,13 +184,13 @@ class LoopRunner(Mailbox):
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
-    def _spawn(self, job: Job, ended: Callable[[Job], None]) -> None:
+    def _spawn(self, job: Job, ended: Callable[[Any], None]) -> None:
         assert self._loop is not None
         task = self._loop.create_task(self._finish(job, ended))
         self._tasks.add(task)  # the loop itself keeps no strong reference
         task.add_done_callback(self._done)
 
-    async def _finish(self, job: Job, ended: Callable[[Job], None]) -> None:
+    async def _finish(self, job: Job, ended: Callable[[Any], None]) -> None:
         await job.run_async()
         self.post(_call(ended, job))
 
@@ -233,5 +237,5 @@ def _answer(future: Future[Any], action: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
-def _call(function: Callable[[Job], None], job: Job) -> Callable[[], None]:
+def _call(function: Callable[[Any], None], job: Job) -> Callable[[], None]:
     return lambda: function(job)

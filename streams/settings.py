@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     poll_records: int = Field(default=500, ge=1)  # what stays in the cache: 2,000 cost 15 % more CPU a record
     waiting_records: int = Field(default=10_000, ge=1)
     waiting_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    lane_records: int = Field(default=1_000, ge=1)
+    lane_bytes: int = Field(default=16 << 20, ge=1 << 20)
     replication_factor: int = Field(default=-1, ge=-1)
     health_host: str = "127.0.0.1"
     health_port: Port = 0

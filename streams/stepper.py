@@ -14,6 +14,7 @@ from streams.checkpoint import Checkpoint
 from streams.errors import HoldError, UnknownSchemaError, WaitingFullError
 from streams.failpoints import Failpoint, reach
 from streams.failure_log import FailureLog
+from streams.handling import Handling
 from streams.journal import Journal
 from streams.judgement import Judgement
 from streams.narrowing import Narrowing
@@ -38,6 +39,7 @@ class Stepper:
     def __init__(
         self,
         partitions: Partitions,
+        handling: Handling,
         producer: Output,
         checkpoint: Checkpoint,
         narrowing: Narrowing,
@@ -51,6 +53,7 @@ class Stepper:
     ) -> None:
         """`judgement` is the one that the tasks share; `clock` is in seconds."""
         self._partitions = partitions
+        self._handling = handling
         self._producer = producer
         self._checkpoint = checkpoint
         self._narrowing = narrowing
@@ -73,9 +76,29 @@ class Stepper:
         yield from self._retry()
         yield from self._take_back()
         for partition, owned in self._partitions.runnable():
-            if owned.hold is None:  # a step before may have suspended all of them
-                self._step(partition, owned, owned.batch(self._narrowing.room()), owned)
+            if owned.hold is not None:  # a step before may have suspended all of them
+                continue
+            self._handling.begin(partition, owned)
+            batch = self._handling.ready(owned, owned.batch(self._narrowing.room()))
+            if batch:
+                self._step(partition, owned, batch, owned)
                 yield
+
+    def finish(self) -> Iterator[None]:
+        """Step what handlers in lanes have finished; a commit may follow on each.
+
+        Raises:
+            AbortedError, StreamsError: as `steps`.
+        """
+        self._handling.turn(0)
+        for partition, owned in self._partitions.runnable() if self._handling.ahead else ():
+            while owned.runnable and (batch := self._handling.ready(owned, owned.batch(self._narrowing.room()))):
+                self._step(partition, owned, batch, owned)
+                yield
+
+    def runnable(self) -> bool:
+        """Tell whether there is a new record to begin or to step now."""
+        return any(self._handling.has_news(partition, owned) for partition, owned in self._partitions.runnable())
 
     @property
     def suspended(self) -> bool:
@@ -88,11 +111,28 @@ class Stepper:
 
     def has_work(self) -> bool:
         """Tell whether there is anything to step now."""
-        due = self.next_due()
-        return (
-            bool(self._partitions.runnable())
-            or self._partitions.came_back()
-            or (due is not None and due <= self._now_ms())
+        return self.runnable() or self._may_take_back() or self._may_retry()
+
+    def _may_take_back(self) -> bool:
+        for partition, owned in self._partitions.owned.items():
+            redrives = self._partitions.redrives_of(partition)
+            if redrives is None or not redrives.buffer or not owned.retries:
+                continue
+            head = redrives.buffer[0]
+            ordered = redrives.order() is not None if not owned.free else command(head) is not None
+            if ordered or (owned.free and self._handling.can_go_on(owned, *as_read_first([head], partition))):
+                return True
+        return False
+
+    def _may_retry(self) -> bool:
+        now_ms, due = self._now_ms(), self.next_due()
+        if due is None or due > now_ms or not self._handling.ahead:
+            return due is not None and due <= now_ms
+        return any(
+            self._handling.can_go_on(owned, record)
+            for owned in self._partitions.owned.values()
+            if owned.task.waiting and owned.retries
+            for record in owned.task.waiting.due(now_ms, 1 if self.suspended else MOST_RETRIES)
         )
 
     def next_due(self) -> int | None:
@@ -110,8 +150,8 @@ class Stepper:
             now_ms, suspended = self._now_ms(), self._judgement.suspended
             if owned.task.waiting is None or (suspended and now_ms < self._probe_ms):
                 return
-            most = 1 if suspended else min(MOST_RETRIES, self._narrowing.room())
-            batch = owned.before_refusal(owned.task.waiting.due(now_ms, most))
+            ended = self._handling.retry(owned, owned.task.waiting.due(now_ms, 1 if suspended else MOST_RETRIES))
+            batch = owned.before_refusal(ended[: self._narrowing.room()])
             if batch:
                 step = self._step(partition, owned, batch, None)
                 if suspended and not step.counts["processed"]:
@@ -141,7 +181,11 @@ class Stepper:
                 continue
             batch = redrives.batch(self._narrowing.room())
             if command(batch[0]) is None:
-                self._step(partition, owned, owned.before_refusal(as_read_first(batch, partition)), redrives)
+                records = owned.before_refusal(as_read_first(batch, partition))
+                records = self._handling.come_back(owned, records)
+                if not records:
+                    continue
+                self._step(partition, owned, records, redrives)
             elif redrives.order() is batch[0]:
                 self._obey(partition, owned, batch[0], redrives)
             else:
@@ -163,6 +207,7 @@ class Stepper:
         step = Step(1, letters, Counter({"dropped": len(letters)} if letters else {}))
         self._narrowing.attempted(1, record.origin, record.offset)
         self._hand_over(partition, owned, step, source)
+        self._handling.review(partition, owned)
 
     def _step(self, partition: TopicPartition, owned: Owned, batch: list[RawRecord], source: Feed | None) -> Step:
         """Step records of one partition, hand over their outputs, and mark it (INV-1); without a feed they waited."""
@@ -177,6 +222,7 @@ class Stepper:
             reach(Failpoint.PROCESSED)
             self._narrowing.attempted(step.consumed, partition, batch[step.consumed - 1].offset)
             self._hand_over(partition, owned, step, source)
+            self._handling.stepped(owned, batch[: step.consumed])
         if step.hold is not None:
             self._hold(partition, owned, step.hold)
         if self._judgement.suspended:

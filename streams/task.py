@@ -93,7 +93,7 @@ class Task:
         self._blocked: Mapping[bytes | None, object] = {} if waiting is None else waiting.queues
         self._handler = processor.handler
         self._wants_tombstones = processor.wants_tombstones
-        self._context = Context(state)
+        self._context = Context(state, processor.group)
         self._decode_batch = codecs[processor.source.name].decode
         self._now_ms = 0
         written = [*processor.outputs.values(), *filter(None, [processor.reply])]
@@ -130,7 +130,7 @@ class Task:
         self.failures.begin(batch, again=again)
         self._now_ms = self._context.now_ms = now_ms
         try:
-            values = self._decode(batch)
+            values = self.decode(batch)
         except HoldError as unknown:
             return Step(0, [], Counter(), unknown)
         outputs: list[RawRecord] = []
@@ -166,13 +166,12 @@ class Task:
             return Step(0, [], Counter(), hold)
         return Step(1, letters, Counter({outcome: 1}))
 
-    def discard(self) -> None:
-        """Forget what is not committed."""
-        self.state.discard()
-        if self.waiting is not None:
-            self.waiting.reload()
+    def decode(self, batch: Sequence[RawRecord]) -> list[Value]:
+        """Return what the handler gets of each record: a value, None for a tombstone, or why it does not decode.
 
-    def _decode(self, batch: Sequence[RawRecord]) -> list[Value]:
+        Raises:
+            HoldError: that cannot be told yet.
+        """
         frames = [record.value for record in batch if record.value is not None]
         decoded = iter(self._decode_frames(frames))
         if len(frames) == len(batch):
@@ -180,6 +179,21 @@ class Task:
         else:
             values = [None if record.value is None else next(decoded) for record in batch]
         return values if self._reply is None else checked(batch, values, self._requests)
+
+    def check(self, record: RawRecord, result: Any) -> int:
+        """Return the bytes of the outputs that a handler's result comes to.
+
+        Raises:
+            RecordError: one of them fits no output.
+        """
+        encoded = self._encode_all([record], 0, [(0, self._route(result), (), "")])
+        return sum(len(output.value or b"") for output in encoded)
+
+    def discard(self) -> None:
+        """Forget what is not committed."""
+        self.state.discard()
+        if self.waiting is not None:
+            self.waiting.reload()
 
     def _decode_frames(self, frames: list[bytes]) -> list[Value]:
         try:

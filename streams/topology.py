@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum
 from typing import Any, NamedTuple, Self, TypeVar
 
 from streams.context import Context
@@ -28,6 +29,7 @@ Handler = Callable[[Any, Context], Any]
 # Retention goes by the records' own times, which a dead letter keeps: one of an old record would be gone in minutes.
 FOR_EVER = "-1"
 HEADER_ALLOWANCE = 64 << 10  # a dead letter is its record plus the reason, and so is a record that waits
+DEFAULT_CONCURRENCY = 32  # handlers of one worker that run at a time in lanes
 DEFAULT_MAX_MESSAGE_BYTES = 1 << 20  # the broker's own default, rounded up
 
 
@@ -39,15 +41,26 @@ class TopicSpec(NamedTuple):
     config: Mapping[str, str]
 
 
+class Runs(Enum):
+    """Where a handler runs."""
+
+    IN_STEP = "step"  # in the worker's thread, one record after the other
+    IN_THREADS = "threads"  # in lanes, each record in a thread
+    IN_LOOP = "loop"  # in lanes, coroutines in one event loop
+
+
 @dataclass(frozen=True, eq=False)
 class Processor:
     """One handler with its input, outputs, state and failure policy; it runs as one consumer group.
 
     `source` and `outputs` are the topics in Kafka. `stores` and `tables` are the objects that the handler refers to;
     what lies in Kafka for them is told by `changelog` and `table_topic`. `waiting` keeps the records that are tried
-    again or parked; None where the policy knows neither.
-    `reply` stands for the topics of whoever asks: their values have the model and the subject of this one, which itself
-    does not exist. An `inbox` is around the handler already; here it stands for its rows.
+    again or parked; None where the policy knows neither. `reply` stands for the topics of whoever asks: their values
+    have the model and the subject of this one, which itself does not exist. An `inbox` is around the handler already;
+    here it stands for its rows.
+
+    Of a handler that runs in lanes at most `concurrency` calls run at a time in a worker. An `effect` is there for what
+    it does outside of Kafka: a replay leaves it out unasked.
     """
 
     app: str
@@ -62,6 +75,9 @@ class Processor:
     waiting: Store[int, WaitingRecord] | None = None
     reply: Topic[Any] | None = None
     inbox: Inbox | None = None
+    runs: Runs = Runs.IN_STEP
+    concurrency: int = 1
+    effect: bool = False
     namespace: str = ""
 
     @property
@@ -154,6 +170,9 @@ def build_processor(
     on_failure: Failure | FailurePolicy,
     reply: type[Any] | None = None,
     inbox: Inbox | None = None,
+    blocking: bool = False,
+    concurrency: int | None = None,
+    effect: bool = False,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -162,6 +181,7 @@ def build_processor(
     """
     name = handler.__name__
     policy = as_failure(on_failure)
+    runs = _runs(name, handler, blocking=blocking, effect=effect)
     used = _used(handler, uses)
     parameters = _check_signature(name, handler)
     event = _hint(handler, parameters[0])
@@ -181,6 +201,9 @@ def build_processor(
         waiting=_waiting(app, name, policy),
         reply=reply_,
         inbox=inbox,
+        runs=runs,
+        concurrency=_concurrency(name, runs, concurrency),
+        effect=effect,
     )
     _routes(name, [*outputs, *filter(None, [processor.reply])])
     if inbox is not None:
@@ -211,9 +234,29 @@ def _routes(name: str, outputs: list[Topic[Any]]) -> dict[type, Topic[Any]]:
     return routes
 
 
+def _runs(name: str, handler: Handler, *, blocking: bool, effect: bool) -> Runs:
+    if not (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
+        return Runs.IN_THREADS if blocking or effect else Runs.IN_STEP
+    if blocking:
+        raise UsageError(
+            f"processor {name} is async and declared blocking=True",
+            fix="write a plain def, or leave blocking=True out and await what blocks",
+        )
+    return Runs.IN_LOOP
+
+
+def _concurrency(name: str, runs: Runs, given: int | None) -> int:
+    if given is not None and runs is Runs.IN_STEP:
+        raise UsageError(
+            f"processor {name} has concurrency={given}, but handles one record after the other",
+            fix="write async def, or declare it blocking=True",
+        )
+    if given is not None and given < 1:
+        raise UsageError(f"processor {name}: concurrency={given}", fix="give 1 or more")
+    return 1 if runs is Runs.IN_STEP else given or DEFAULT_CONCURRENCY
+
+
 def _check_signature(name: str, handler: Handler) -> list[str]:
-    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-        raise UsageError(f"processor {name} is async, which is not supported", fix="write a plain def or a generator")
     parameters = list(inspect.signature(handler).parameters)
     if len(parameters) != 2:  # noqa: PLR2004
         raise UsageError(

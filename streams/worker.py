@@ -7,7 +7,7 @@ The clients are passed in, so that tests drive this very code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -24,6 +24,7 @@ from streams.errors import (
     RecordError,
 )
 from streams.failpoints import Failpoint, reach
+from streams.handling import Handling
 from streams.journal import Journal
 from streams.judgement import Judgement
 from streams.narrowing import Narrowing
@@ -66,19 +67,22 @@ class Worker:
         waiting_topic: str | None = None,
         judgement: Judgement | None = None,
         journal: Journal | None = None,
+        handling: Handling | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """`loops` says that the processor writes to its own input; `stable_timeout` bounds the wait for owners before.
 
         `stamped` is for a producer without transactions: changelog records name the offset that goes with them.
-        `judgement` is the one that the tasks share. Times are seconds.
+        `judgement` is the one that the tasks share; `handling` says where handlers run if not in `step`. Times are
+        seconds.
         """
         self._consumer = consumer
         self._producer = producer
         self._restorer = restorer
         self._lookup = lookup
-        self._partitions = Partitions(consumer, restorer, open_task, redrive_topic, stable_timeout)
+        self._handling = handling or Handling()
+        self._partitions = Partitions(consumer, restorer, open_task, self._handling, redrive_topic, stable_timeout)
         self._loops = loops
         self._poll_records = poll_records
         self._checkpoint = Checkpoint(
@@ -100,6 +104,7 @@ class Worker:
         self.activity = Activity(clock)
         self._stepper = Stepper(
             self._partitions,
+            self._handling,
             producer,
             self._checkpoint,
             self._narrowing,
@@ -128,9 +133,7 @@ class Worker:
             self._receive()
             self._restorer.poll()
             self._lookup.poll()
-            for _ in self._stepper.steps():
-                if self._checkpoint.due() or self._narrowing.room() < 1:
-                    self._commit()
+            self._work_off(self._stepper.steps())
             self._mark_ends()
             if self._checkpoint.due():
                 self._commit()
@@ -171,7 +174,7 @@ class Worker:
     def drain(self) -> None:
         """Commit what is done; what is polled and not stepped stays for the next owner."""
         try:
-            self._commit()
+            self._commit_finished()
         except AbortedError as error:
             _log.warning("last transaction aborted", reason=str(error))
             self.fail()  # leaving the group must not commit what was marked: its outputs are rolled back
@@ -185,6 +188,7 @@ class Worker:
         """Close the state of every partition that is still owned."""
         for partition in list(self._partitions.owned):
             self._close(partition)
+        self._handling.end()
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Take over partitions; without any, too, the worker is in its group."""
@@ -202,11 +206,12 @@ class Worker:
         if not self._failed and self._redo is None:
             reach(Failpoint.REVOKING)
             try:
-                self._commit()
+                self._commit_finished()
             except AbortedError as error:
                 self._redo = error
             reach(Failpoint.REVOKED)
         self._give_up(partitions, "revoked")
+        self._handling.go_on()
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Discard, then close; never commit (INV-6)."""
@@ -216,9 +221,9 @@ class Worker:
 
     def _receive(self) -> None:
         """Poll; with work at hand just enough to stay in the group."""
-        busy = bool(self._partitions.runnable())
-        soon = IDLE_POLL / 10 if self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
-        wait = 0.0 if busy or self._stepper.has_work() else soon
+        busy, running = self._stepper.runnable(), self._handling.running > 0
+        soon = IDLE_POLL / 10 if running or self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
+        wait = 0.0 if busy or running or self._stepper.has_work() else soon
         polled = self._consumer.poll(1 if busy else self._poll_records, wait)
         if polled.records:
             reach(Failpoint.POLLED)
@@ -235,6 +240,19 @@ class Worker:
             if partition in owners:
                 owners[partition].reach_end(end)
         self._partitions.release()
+        self._handling.turn(0.0 if busy or polled.records or not running else soon)
+
+    def _work_off(self, steps: Iterator[None]) -> None:
+        """Take steps, and commit between them when it is due."""
+        for _ in steps:
+            if self._checkpoint.due() or self._narrowing.room() < 1:
+                self._commit()
+
+    def _commit_finished(self) -> None:
+        """Commit what is done, with what handlers in lanes have finished; what still runs ends into nothing."""
+        self._handling.stop()
+        self._work_off(self._stepper.finish())
+        self._commit()
 
     def _mark_ends(self) -> None:
         """Commit the end offset of idle partitions, or their lag would stay at 1 behind a transaction marker (INV-10).
@@ -257,6 +275,7 @@ class Worker:
         except EncodeError as error:  # a state value; the record that put it is found like one the broker refuses
             raise AbortedError(str(error), error) from error
         if offsets:
+            self._handling.committed()
             self.activity.end_commit()
             self._partitions.committed(offsets)
             self._aborts = 0

@@ -135,6 +135,10 @@ class TaskState:
             UsageError: the processor does not use this store, or the value is of another model.
             ValueError, TypeError: the key does not fit the store's type of keys.
         """
+        self.check(declared, key, value).overlay.put(key, value)
+
+    def check(self, declared: Store[K, V], key: K, value: V | None) -> Member[Any, Any]:
+        """Raise what `put` would raise; it looks at nothing that changes, so any thread may call it."""
         member = self._member(declared)
         if member.is_table:
             raise UsageError(f"{declared.name} is a table: its topic's producers write it", fix="put into a store")
@@ -144,7 +148,7 @@ class TaskState:
                 fix="put a value of the declared model",
             )
         member.encode_key(key)  # a key without bytes is this record's fault; at the commit it would be everybody's
-        member.overlay.put(key, value)
+        return member
 
     def items(self, declared: Store[K, V], after: K | None = None) -> Iterator[tuple[K, V]]:
         """Yield every committed key of a store with its value, in an order that stays; or those behind a key."""

@@ -102,7 +102,7 @@ class MemoryDriver:
             for text in versions_of(model):
                 registry.register(subject, text)
         self._folder = Folder()
-        self.cluster = Cluster(log, registry, self.clock, chosen, self._folder.path, restore_records)
+        self.cluster = Cluster(log, registry, self.clock, chosen, self._folder.path, restore_records, self._random)
         self._simulation = Simulation(self.cluster, run, workers, self._random, auto_advance=auto_advance)
         self._audit = Audit(self.cluster, self._simulation.runtimes)
         self._topics = Topics(app.namespace, log, registry)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any, ParamSpec, TypeVar
 
 from streams.assembly import build_worker
@@ -18,6 +20,7 @@ from streams.settings import Settings
 from streams.state.backend import Backend
 from streams.state.restore import Restorer
 from streams.testing.clock import VirtualClock
+from streams.testing.handlers import CoroutineRunner, TurnRunner
 from streams.testing.memory import (
     Group,
     Log,
@@ -27,7 +30,7 @@ from streams.testing.memory import (
     MemoryRegistry,
     PlainProducer,
 )
-from streams.topology import Processor
+from streams.topology import Processor, Runs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +46,7 @@ class Cluster:
     settings: Settings
     folder: Path
     restore_records: int
+    random: Random
 
 
 class Process:
@@ -59,11 +63,13 @@ class Process:
         self.interval = commit_interval(processor, cluster.settings)
         self.backends: dict[int, Backend] = {}  # the newest of each partition, perhaps closed
         self._group = group
+        self._seconds = cluster.clock.seconds
         self._folder = cluster.folder / processor.name / f"slot-{number}"
         codecs = load_codecs(cluster.registry, processor)
         self.producer = _producer(cluster, f"{processor.group}/{number}")
         self.consumer = MemoryConsumer(group)
         self.reader = MemoryReader(cluster.log, cluster.restore_records)
+        self.runner = _runner(cluster, processor)
         self.worker = build_worker(
             processor,
             cluster.settings,
@@ -73,6 +79,7 @@ class Process:
             gated(processor, self.producer, lambda names: set(names) & cluster.log.topics.keys()),
             Restorer(self.reader, cluster.log.bounds),
             SchemaLookup(cluster.registry, codecs.values(), cluster.clock.seconds, AtOnce()),
+            runner=self.runner,
             clock=cluster.clock.seconds,
             now_ms=cluster.clock.now_ms,
             open_backend=self._open,
@@ -81,7 +88,12 @@ class Process:
 
     def has_work(self) -> bool:
         """Tell whether a turn would do something without time passing."""
-        return self.consumer.has_news() or self.reader.has_news() or self.worker.unfinished()
+        return self.consumer.has_news() or self.reader.has_news() or self.runner.has_work() or self.worker.unfinished()
+
+    def sleep(self) -> timedelta | None:
+        """Return how long the next handler to wake up still sleeps; None if none does."""
+        at = self.runner.next_time()
+        return None if at is None else timedelta(seconds=max(0.0, at - self._seconds()))
 
     def kill(self) -> None:
         """Be gone at once, as by SIGKILL; the files stay as they are."""
@@ -101,7 +113,8 @@ class Process:
         self._release()
 
     def _release(self) -> None:
-        """Give the files back that the end of a process gives back; those that are closed are not touched."""
+        """Give back what the end of a process gives back; files that are closed are not touched."""
+        self.runner.close()
         for backend in self.backends.values():
             backend.release()
 
@@ -122,6 +135,12 @@ class AtOnce(Executor):
         except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
             future.set_exception(error)
         return future
+
+
+def _runner(cluster: Cluster, processor: Processor) -> TurnRunner:
+    if processor.runs is Runs.IN_LOOP:
+        return CoroutineRunner(cluster.random, cluster.clock.seconds)
+    return TurnRunner(cluster.random)
 
 
 def _producer(cluster: Cluster, name: str) -> Any:

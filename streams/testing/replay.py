@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
@@ -18,8 +19,9 @@ from streams.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.replies import Address, address_of
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
+from streams.testing.handlers import complete
 from streams.topic import Store, Table
-from streams.topology import Processor
+from streams.topology import Processor, Runs
 
 Reads = dict[tuple[Any, Any], Any]
 """Values by table or store, and key; the error where a table raised one."""
@@ -93,17 +95,18 @@ class TableReads:
 class _Noting(Context):
     """A context that notes the rows of tables."""
 
-    __slots__ = ("_reads",)
+    __slots__ = ("_ctx", "_reads")
 
     def __init__(self, ctx: Context, reads: Reads) -> None:
-        super().__init__(ctx._state)  # noqa: SLF001 - the same state under the same class
+        super().__init__(ctx._state, ctx._group)  # noqa: SLF001 - the same under the same class
         self.record, self.now_ms = ctx.record, ctx.now_ms
+        self._ctx = ctx
         self._reads = reads
 
     def get(self, source: Any, key: Any) -> Any:
         """Return a value; note it if it is a table's, or that its key is in another partition."""
         try:
-            value = super().get(source, key)
+            value = self._ctx.get(source, key)
         except HandlerError as error:
             self._reads[source, key] = error
             raise
@@ -111,14 +114,19 @@ class _Noting(Context):
             self._reads[source, key] = value
         return value
 
+    def put(self, store: Store[Any, Any], key: Any, value: Any) -> None:
+        """Set a value where the handler would have set it."""
+        self._ctx.put(store, key, value)
+
 
 class _Replayed(Context):
     """A context over a dictionary and the rows that were seen."""
 
     __slots__ = ("_reads", "_rows", "changed")
 
-    def __init__(self, record: RawRecord, rows: Reads, reads: Reads) -> None:
+    def __init__(self, record: RawRecord, group: str, rows: Reads, reads: Reads) -> None:
         self.record, self.now_ms = record, 0
+        self._group = group
         self._rows = rows
         self._reads = reads
         self.changed: Reads = {}
@@ -206,7 +214,7 @@ class Replay:
         return _committed((self._attempt(record, rows, reads) for reads in self._tables.of(record)), found)
 
     def _attempt(self, record: RawRecord, rows: Reads, reads: Reads) -> _Attempt:
-        ctx = _Replayed(record, rows, reads)
+        ctx = _Replayed(record, self._processor.group, rows, reads)
         try:
             outputs = self._handle(record, ctx)
             stores = self._processor.stores  # an inbox is none of them: its rows tell of the worker's clock
@@ -241,7 +249,8 @@ class Replay:
         value = None if record.value is None else self._decode(record.value)
         if value is None and not self._processor.wants_tombstones:
             return []
-        result = self._processor.handler(value, ctx)
+        call = partial(self._processor.handler, value, ctx)
+        result = complete(call) if self._processor.runs is Runs.IN_LOOP else call()
         single = result is None or isinstance(result, NOT_SEVERAL)
         values = [result] if single else list(islice(cast("Iterable[Any]", result), MAX_RECORD_OUTPUTS + 1))
         if len(values) > MAX_RECORD_OUTPUTS:

@@ -219,7 +219,7 @@ class Simulation:
         self._probes = 0
         with self._watched():
             for _ in range(most):
-                if not self._round() and not (retries and self._reach_retry()):
+                if not self._round() and not self._wake() and not (retries and self._reach_retry()):
                     return
         behind = ", ".join(name for name, runtime in self.runtimes.items() if runtime.lag)
         raise UsageError(
@@ -301,11 +301,25 @@ class Simulation:
         if not turning:
             turning = [one for one in everybody if one[1].worker.uncommitted()]
             if turning:
-                self._pass(min(process.interval for _, process in turning) + MOMENT)
+                commit = min(process.interval for _, process in turning) + MOMENT
+                self._pass(min([commit, *self._sleeps()]))
         self._random.shuffle(turning)
         for runtime, process in turning:
             runtime.turn(process)
         return bool(turning)
+
+    def _sleeps(self) -> list[timedelta]:
+        """Return how long handlers still sleep, the first of each process."""
+        return [sleep + MOMENT for _, process in self._processes() if (sleep := process.sleep()) is not None]
+
+    def _wake(self) -> bool:
+        """Let time pass up to the next end of a sleep, or a retry before it, if a handler sleeps."""
+        sleeps, now = self._sleeps(), self.cluster.clock.now_ms()
+        if not sleeps:
+            return False
+        due = [process.worker.next_due() for _, process in self._processes()] if self._auto_advance else []
+        self._pass(min([*sleeps, *(timedelta(milliseconds=at - now) for at in due if at is not None and at > now)]))
+        return True
 
     def _reach_retry(self) -> bool:
         """Let time pass up to the next retry, if there is one to be waited for."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,7 @@ def test_after_a_failure_its_lane_waits_for_a_decision() -> None:
     bench = Bench()
     failing, after = bench.add("a", ValueError()), bench.add("a")
     bench.runner.end(failing)
-    assert bench.lanes.held() == ["a"]
+    assert bench.lanes.held == {"a"}
     assert bench.runner.running == []
     bench.lanes.release("a")
     assert bench.runner.running == [after]
@@ -159,19 +160,19 @@ def test_whatever_ends_when_each_key_keeps_its_order(seed: int) -> None:
             counts[lane] += 1
         elif what < 0.85 and bench.runner.running:
             bench.runner.end(random.choice(bench.runner.running))
-        elif what < 0.95 and bench.lanes.held():
-            bench.lanes.release(random.choice(bench.lanes.held()))
+        elif what < 0.95 and bench.lanes.held:
+            bench.lanes.release(random.choice(sorted(bench.lanes.held)))
         elif what > 0.98:
             bench.lanes.fence([job for job in numbers if not job.ended and random.random() < 0.5])
         lanes = [job.lane for job in bench.runner.running]
         assert len(lanes) == len(set(lanes)) == bench.lanes.running <= bench.lanes._concurrency
         waiting = {lane for lane, jobs in bench.lanes._queues.items() if jobs}
-        startable = waiting - set(lanes) - set(bench.lanes.held())
+        startable = waiting - set(lanes) - bench.lanes.held
         assert not startable or bench.lanes.running == bench.lanes._concurrency, "a lane is forgotten"
-    while bench.runner.running or bench.lanes.held():
+    while bench.runner.running or bench.lanes.held:
         for job in bench.runner.running:
             bench.runner.end(job)
-        for lane in bench.lanes.held():
+        for lane in list(bench.lanes.held):
             bench.lanes.release(lane)
     assert len(set(bench.runner.began)) == len(bench.runner.began), "a job began twice"
     began: dict[str, list[int]] = defaultdict(list)
@@ -184,39 +185,83 @@ def test_whatever_ends_when_each_key_keeps_its_order(seed: int) -> None:
     print(f"compared {len(bench.runner.began)} jobs")
 
 
-# ---- results wait for those of earlier records ----
+# ---- what is begun and not committed ----
 
 
-def never(*_: object) -> bool:
-    return False
+def job(lane: str = "a", error: Exception | None = None, *, ended: bool = False, size: int = 1) -> Job:
+    made = Job(lane, lambda: None, size=size)
+    made.ended, made.error = ended, error
+    return made
 
 
-@given(st.permutations(range(12)), st.integers(0, 12))
-def test_the_prefix_is_what_ended_without_a_gap(order: list[int], ended: int) -> None:
-    window = Window()
-    jobs = [Job(None, lambda: None) for _ in order]
-    for offset, job in enumerate(jobs):
-        window.put(offset, job, 1)
-    for offset in order[:ended]:
-        jobs[offset].ended = True
-    missing = [offset for offset, job in enumerate(jobs) if not job.ended]
-    assert window.prefix(range(12), never) == min(missing, default=12)
+def test_a_result_is_there_until_it_is_taken_and_again_after_an_abort() -> None:
+    window: Window[Job] = Window()
+    first, second = job(ended=True), job(ended=True)
+    window.put(3, first)
+    window.put(4, second)
+    assert window.take(3) is None
+    assert (window.get(3), window.get(4), len(window)) == (None, second, 1)
+    window.rewind()
+    assert (window.get(3), len(window)) == (first, 2)
+    window.take(3)
+    window.committed()
+    window.rewind()
+    assert (window.get(3), list(window), window.size) == (None, [second], 1)
 
 
-def test_what_needs_no_job_is_no_gap() -> None:
-    window = Window()
-    assert window.prefix([3, 4, 5], lambda offset, job: offset != 5 and job is None) == 2
+def test_taking_what_did_not_begin_gives_it_back() -> None:
+    window: Window[Job] = Window()
+    waiting = job()
+    window.put(3, waiting)
+    assert window.take(3) is waiting
+    assert len(list(window)) == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 100)), max_size=40), st.integers(0, 21))
-def test_a_commit_lets_go_of_what_lies_before_it(puts: list[tuple[int, int]], below: int) -> None:
-    window = Window()
-    newest: dict[int, tuple[Job, int]] = {}
-    for offset, size in puts:
-        newest[offset] = (Job(None, lambda: None), size)
-        window.put(offset, *newest[offset])
-    gone = window.committed(below)
-    assert set(gone) == {job for offset, (job, _) in newest.items() if offset < below}
-    assert dict(window) == {offset: job for offset, (job, _) in newest.items() if offset >= below}
-    assert window.size == sum(size for offset, (_, size) in newest.items() if offset >= below)
-    assert len(window) == len(newest) - len(gone)
+def test_unbegun_jobs_are_those_that_neither_run_nor_ended() -> None:
+    window: Window[Job] = Window()
+    jobs = [job(), job(ended=True), job()]
+    jobs[2].running = True
+    for offset, one in enumerate(jobs):
+        window.put(offset, one)
+    assert window.unbegun() == jobs[:1]
+    assert list(window) == jobs[1:]
+
+
+class Modelled(NamedTuple):
+    """A job and what the model knows of it."""
+
+    job: Job
+    taken: bool
+
+
+@given(st.lists(st.tuples(st.sampled_from("petcrf"), st.integers(0, 8), st.booleans()), max_size=60))
+def test_a_window_counts_what_it_holds(actions: list[tuple[str, int, bool]]) -> None:
+    """Any order of puts, ends, takes, commits, rewinds and forgetting against a plain dictionary."""
+    window: Window[Job] = Window()
+    model: dict[int, Modelled] = {}
+    for action, offset, flag in actions:
+        held = model.get(offset)
+        if action == "p":
+            model[offset] = Modelled(job("ab"[flag], size=offset + 1), False)
+            window.put(offset, model[offset].job)
+        elif action == "e" and held and not held.job.ended:
+            held.job.ended, held.job.error = True, ValueError() if flag else None
+            window.ended(held.job, 10)
+        elif action == "t" and held and held.job.ended:
+            window.take(offset)
+            model[offset] = held._replace(taken=True)
+        elif action == "c":
+            window.committed()
+            model = {at: one for at, one in model.items() if not one.taken}
+        elif action == "r":
+            window.rewind()
+            model = {at: one._replace(taken=False) for at, one in model.items()}
+        elif action == "f":
+            window.forget(offset)
+            model.pop(offset, None)
+        untaken = [one.job for one in model.values() if not one.taken]
+        assert {at: window.get(at) for at in model} == {at: None if one.taken else one.job for at, one in model.items()}
+        assert window.size == sum(one.job.size for one in model.values())
+        assert len(window) == len(untaken)
+        assert set(window.untaken()) == set(untaken)
+        assert +window.failing == Counter(one.lane for one in untaken if one.ended and one.error)

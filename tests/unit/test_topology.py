@@ -12,7 +12,7 @@ import pytest
 from rig import Appended, Item, Items
 
 from streams import DEAD_LETTER, SKIP, STOP, App, Context, Failure, UsageError
-from streams.topology import Processor
+from streams.topology import DEFAULT_CONCURRENCY, Processor, Runs
 
 app = App("decl")
 items = app.topic("decl.items", Item, key="key")
@@ -146,18 +146,60 @@ def refused(handler: Callable[..., Any], **options: Any) -> str:
 
 
 def test_handlers_of_the_wrong_form_are_refused() -> None:
-    async def coroutine(item: Item, ctx: Context) -> None:
-        del item, ctx
-
-    async def generator(item: Item, ctx: Context) -> AsyncIterator[int]:
-        yield 1
-
     def alone(item: Item) -> None:
         del item
 
-    assert "is async" in refused(coroutine)
-    assert "is async" in refused(generator)
+    async def alone_too(item: Item) -> None:
+        del item
+
     assert "takes 1 parameters" in refused(alone)
+    assert "takes 1 parameters" in refused(alone_too)
+
+
+async def coroutine(item: Item, ctx: Context) -> None:
+    del item, ctx
+
+
+async def generator(item: Item, ctx: Context) -> AsyncIterator[int]:
+    del item, ctx
+    yield 1
+
+
+def plain(item: Item, ctx: Context) -> None:
+    del item, ctx
+
+
+def test_where_a_handler_runs_follows_from_what_it_is() -> None:
+    declared, source = fresh()
+    for handler in (coroutine, generator, plain):
+        declared.processor(source)(handler)
+    runs = {name: (one.runs, one.concurrency, one.effect) for name, one in declared.processors.items()}
+    assert runs == {
+        "coroutine": (Runs.IN_LOOP, DEFAULT_CONCURRENCY, False),
+        "generator": (Runs.IN_LOOP, DEFAULT_CONCURRENCY, False),
+        "plain": (Runs.IN_STEP, 1, False),
+    }
+    declared, source = fresh()
+    declared.processor(source, blocking=True, concurrency=4)(plain)
+    declared.effect(source, concurrency=2)(coroutine)
+    assert [(one.runs, one.concurrency, one.effect) for one in declared.processors.values()] == [
+        (Runs.IN_THREADS, 4, False),
+        (Runs.IN_LOOP, 2, True),
+    ]
+    declared, source = fresh()
+    declared.effect(source)(plain)
+    assert declared.processors["plain"].runs is Runs.IN_THREADS
+
+
+def test_lanes_that_contradict_the_handler_are_refused() -> None:
+    for handler, options, told in (
+        (coroutine, {"blocking": True}, "is async and declared blocking=True"),
+        (plain, {"concurrency": 4}, "handles one record after the other"),
+        (plain, {"concurrency": 0, "blocking": True}, "concurrency=0"),
+    ):
+        declared, source = fresh()
+        with pytest.raises(UsageError, match=told):
+            declared.processor(source, **options)(handler)  # type: ignore[arg-type]
 
 
 def test_a_name_that_no_topic_can_have_is_refused_at_the_declaration() -> None:
