@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import hashlib
+import os
 import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from live.events import Appended, History, Item, Left, Measured, Right
 from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context
@@ -17,6 +20,8 @@ SLOW = 0.002  # seconds
 RAISE, EXIT, LARGE, LARGE_STATE, ODD_STATE = "raise", "exit", "large", "large state", "odd state"
 HANG, HANG_SECONDS = "hang", 600
 HOG = "hog"  # native code that never lets another thread run
+CALL, CALL_SECONDS = "call", 9.0  # of something outside, for longer than a transaction lives in a test
+CALLS = "LIVE_CALLS"  # the variable that names the file of calls
 MANY = 500  # outputs that together are larger than the limit
 LIMIT = "20000"  # bytes that a topic takes, where a test sends it more
 LARGE_BYTES = 30_000  # of noise, which no compression makes small
@@ -33,6 +38,8 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
     app.topic(f"{name}.measured", Measured, key="sensor")
     rows = app.table(f"{name}.rows", Item, key="key")
     histories = app.store("histories", str, History)
+    called = app.topic(f"{name}.called", Appended, key="key")
+    calls = app.store("calls", str, History)
 
     def copy(item: Item, _ctx: Context) -> Item:
         return _told(item)
@@ -72,6 +79,15 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
         told = _noise().hex() if item.text == LARGE else digest(history)
         return Appended(key=item.key, n=item.n, size=len(history), digest=told)
 
+    async def call(item: Item, ctx: Context) -> Appended:
+        _note_call(item, ctx)
+        await asyncio.sleep(CALL_SECONDS if item.text == CALL else random.random() * 0.05)
+        before = ctx.get(calls, item.key)
+        history = (*before.items, item.n) if before else (item.n,)
+        ctx.put(calls, item.key, History(items=history))
+        return Appended(key=item.key, n=item.n, size=len(history), digest=digest(history))
+
+    app.processor(items, to=called)(call)
     app.processor(items, to=copies, on_failure=DEAD_LETTER)(copy)
     app.processor(items, to=copies, on_failure=SKIP)(skip)
     app.processor(items, to=copies, on_failure=PARK)(park)
@@ -87,6 +103,12 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
 def digest(history: Iterable[int]) -> str:
     """Hash a whole list."""
     return hashlib.sha256(repr(tuple(history)).encode()).hexdigest()[:16]
+
+
+def _note_call(item: Item, ctx: Context) -> None:
+    """Leave a line that outlives the process, as an outside service would have."""
+    with Path(os.environ[CALLS]).open("ab", buffering=0) as file:
+        file.write(f"{item.key} {item.n} {os.getpid()} {ctx.idempotency_key}\n".encode())
 
 
 def _told(item: Item) -> Item:

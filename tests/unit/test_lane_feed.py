@@ -507,12 +507,19 @@ def test_whatever_happens_nothing_is_lost_and_keys_keep_their_order(seed: int, g
             driver.send(lab.inputs, *[Item(key=random.choice("abcdefg"), n=n) for n in range(start, start + 20)])
         driver.disarm()
         for _ in range(30):  # a pause because most keys fail ends as they work again
-            if driver.lag["handle"] or driver.waiting:
+            if driver.lag["handle"] or waits(driver):
                 driver.advance("10s")
         assert driver.lag == {"handle": 0}
-        if policy is not SKIP and policy is not DEAD_LETTER:
+        if guarantee == "exactly_once":  # without, rows of an attempt that was given up stay in the topic
             assert driver.waiting == []
         order(driver, lab)
+
+
+def waits(driver: MemoryDriver) -> bool:
+    """Tell whether records wait for the workers; without transactions the topic also has rows that were given up."""
+    (runtime,) = driver._simulation.runtimes.values()
+    owned = [one for process in runtime.processes.values() for one in process.worker._partitions.owned.values()]
+    return any(one.task.waiting for one in owned)
 
 
 def order(driver: MemoryDriver, lab: Lab) -> None:
