@@ -47,6 +47,7 @@ from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
+PATIENCE = 10.0  # seconds for handlers in lanes to end when the worker does
 ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time every 10
 
 
@@ -70,7 +71,7 @@ def run_worker(
             consumer.subscribe(processor.source.name, worker)
             while not stopping():
                 worker.run_once()
-            worker.drain()
+            worker.drain(PATIENCE)
         except BaseException:
             worker.fail()
             raise

@@ -171,9 +171,14 @@ class Worker:
         """Tell whether there is something that a commit would commit."""
         return bool(self._checkpoint.marks)
 
-    def drain(self) -> None:
-        """Commit what is done; what is polled and not stepped stays for the next owner."""
+    def drain(self, patience: float = 0.0) -> None:
+        """Commit what is done, and what handlers in lanes finish within `patience` seconds; leave the rest."""
         try:
+            self._handling.stop()
+            until = self._clock() + patience
+            while self._handling.running and self._clock() < until:
+                self._handling.turn(IDLE_POLL)
+                self._work_off(self._stepper.finish())
             self._commit_finished()
         except AbortedError as error:
             _log.warning("last transaction aborted", reason=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from live.app import CALL, CALLS, digest
 from live.events import Appended, Item
-from live.workers import Live
+from live.workers import PATIENCE, Live
 
 from streams import App, Context
 from streams.avro.codec import Codec
@@ -119,6 +120,26 @@ def test_kills_lose_nothing_and_keep_the_order(live: Live, tmp_path: Path) -> No
     assert len(keys) == len(set(keys.values())) == 2 * RECORDS
     assert all(keys[one.key, one.n] == one.idempotency_key for one in ran)
     assert repeated <= kills * 1_000 * 4  # at most what was in flight
+
+
+def test_a_worker_that_ends_lets_its_handlers_end(live: Live, tmp_path: Path) -> None:
+    live.deploy("call")
+    file = tmp_path / "calls"
+    live.environment |= {CALLS: str(file)}
+    live.send([live.item("slow", 0, CALL)])
+    with live.worker("call") as worker:
+        until = time.monotonic() + PATIENCE
+        while not file.exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        live.send(live.item("slow", n) for n in range(1, 10))
+        assert worker.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert len(calls(file)) == 1
+    assert sum(live.lag("call").values()) == 9
+    with live.worker("call"):
+        live.settle("call")
+    assert [one.n for one in calls(file)] == list(range(10))
+    judge(live, 10)
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
