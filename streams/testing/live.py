@@ -24,8 +24,10 @@ from streams.record import UNSET, Headers, RawRecord, Record, TopicPartition
 from streams.settings import Settings, require
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.testing.threads import WorkerThreads
+from streams.testing.unfinished import tried_again
 from streams.topic import Store, Table, Topic
 from streams.topology import Processor, TopicSpec
+from streams.waiting_record import WaitingRecord
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
@@ -123,6 +125,7 @@ class LiveDriver:
         self._publisher = Publisher(settings, timeout=patience)
         self._reader = Reader(config.reader(settings, f"{self._app.name}-test"))
         self._closed = False
+        self._rows_seen = 0  # of what waits; they move while records are tried again
         self._deploy()
 
     @property
@@ -173,7 +176,7 @@ class LiveDriver:
         self.send_raw(topic, None, key=self._named(topic).key_codec.encode(key))
 
     def settle(self) -> None:
-        """Return once every processor has committed all that its input holds, through every chain of them.
+        """Return once every processor has committed all that its input holds and tries nothing again, down every chain.
 
         Raises:
             StreamsError: nothing moved for as long as the driver's patience, or it took ten times as long in all; or a
@@ -187,17 +190,18 @@ class LiveDriver:
             stands = self._all_stands(deadline)
             behind = {one.name: found for one, at in stands.items() if (found := self._behind(one, at))}
             # Ends that did not move while all of them were reached: so nothing was on its way between processors.
-            if not behind and stands == before:
+            waiting = {} if behind else self._waiting()
+            if not behind and not waiting and stands == before:
                 return
             if behind:
                 self._threads.start()
-            moved = sum(stand.committed for at in stands.values() for stand in at.values())
+            moved = sum(stand.committed for at in stands.values() for stand in at.values()) + self._rows_seen
             if moved != done:
                 deadline, done = min(last, time.monotonic() + self._patience), moved
             if time.monotonic() > deadline:
-                raise self._unsettled(behind)
-            before = None if behind else stands
-            time.sleep(POLL if behind else 0)
+                raise self._unsettled(behind or waiting)
+            before = None if behind or waiting else stands
+            time.sleep(POLL if behind or waiting else 0)
 
     def published(self, topic: Topic[V]) -> list[V]:
         """Return the committed values of a topic by partition, then offset; tombstones are left out."""
@@ -342,6 +346,19 @@ class LiveDriver:
             unread = [record.origin for batch in read_through(self._reader, spans) for record in batch]
             behind = {tp: unread.count(tp) for tp in behind if tp in unread}
         return behind
+
+    def _waiting(self) -> dict[str, dict[TopicPartition, int]]:
+        """Count the records that are tried again, or stand behind one that is; what is parked stays."""
+        found: dict[str, dict[TopicPartition, int]] = {}
+        self._rows_seen = 0
+        for processor in self._processors:
+            if processor.waiting is None:
+                continue
+            records = self._decoded(processor.changelog(processor.waiting), WaitingRecord)
+            self._rows_seen += len(records)
+            if tried := tried_again(records):
+                found[processor.name] = tried
+        return found
 
     def _unsettled(self, behind: Mapping[str, Mapping[TopicPartition, int]]) -> StreamsError:
         told = [

@@ -29,7 +29,7 @@ LARGE_BYTES = 30_000  # of noise, which no compression makes small
 
 def build(name: str) -> App:  # noqa: C901 - a list of declarations
     """Declare the app; nothing of it is shared with an app of another name."""
-    app = App(name)
+    app = App(name, on_failure=DEAD_LETTER)  # at once; tests of retries say so
     items = app.topic(f"{name}.items", Item, key="key")
     copies = app.topic(f"{name}.copies", Item, key="key", config={"max.message.bytes": LIMIT})
     appended = app.topic(f"{name}.appended", Appended, key="key", config={"max.message.bytes": LIMIT})
