@@ -20,7 +20,7 @@ from streams.owned import Owned
 from streams.progress import PartitionProgress, State, Totals, WorkerProgress, readable_key
 from streams.record import RawRecord, TopicPartition
 from streams.stack import Doing, doing
-from streams.topology import Processor
+from streams.topology import Processor, Runs
 from streams.waiting import Entry
 from streams.waiting_record import WaitingStatus
 from streams.worker import Worker
@@ -147,6 +147,8 @@ class Observer:
             running = owned.task.running
             at = f" at {seen.handler}" if seen.handler else ""
             return _Wait(f"handler {self._processor.name}{at}", *_place(head if running is None else [running]))
+        if head and self._processor.runs is not Runs.IN_STEP:
+            return _Wait(f"handler {self._processor.name}", *_place(head))
         busy = f"its worker, whose handler is at {stepping.topic}[{stepping.partition}]" if stepping else seen.call
         if head or behind:
             return _Wait(busy or (TURN if head else DELIVERY))

@@ -157,10 +157,9 @@ def _plan(admin: Admin, processor: Processor, found: dict[TopicPartition, Range]
 
 
 def _check_effects(processor: Processor, *, effects: bool) -> None:
-    acts = getattr(processor, "effect", False)
-    if effects and not acts:
+    if effects and not processor.effect:
         raise UsageError(f"processor {processor.name} has no effects", fix="leave --effects out")
-    if acts and not effects:
+    if processor.effect and not effects:
         raise UsageError(
             f"processor {processor.name} is an effect, and a replay leaves effects out",
             fix="add --effects to let it act on the outside world again",
