@@ -310,12 +310,14 @@ def test_a_parked_key_stays_until_it_is_released(kind: str) -> None:
     with lab.test() as driver:
         driver.send(lab.inputs, *lab.items(12))
         assert [row.offset for row in driver.waiting] == sorted(row.offset for row in driver.waiting)
-        assert len(driver.waiting) == 3
-        assert lab.order("b") == [1]
+        driver.inject(Crash())  # what a worker knows of its lanes is gone, what waits is not
+        driver.send(lab.inputs, Item(key="b", n=13))
+        assert len(driver.waiting) == 4
+        assert lab.order("b") == [1]  # nothing of the key ran in vain
         command(driver, "release", b"b")
         lab.judge(driver)
         assert driver.waiting == []
-    assert lab.order("b") == [1, 1, 5, 9]
+    assert lab.order("b") == [1, 1, 5, 9, 13]
 
 
 @KINDS
@@ -426,6 +428,66 @@ def test_an_open_circuit_holds_the_partition_and_nothing_is_lost(kind: str) -> N
         assert len(driver.published(out)) == 30
         compared = driver.assert_order_per_key() + driver.assert_no_duplicates()
         print(f"compared {compared}")
+
+
+# ---- what comes back, and what names it ----
+
+
+def come_back(driver: MemoryDriver) -> None:
+    """Send every dead letter to its processor once more, as a re-drive does."""
+    (processor,) = driver._app.processors.values()
+    for letter in driver.dead_letters:
+        origin = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+        kept = letter.record._replace(
+            topic=processor.redrive_topic, partition=letter.partition, headers=(("streams.origin", origin),)
+        )
+        driver.cluster.log.append(kept)
+    driver.settle()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@KINDS
+def test_what_comes_back_runs_in_lanes_too(kind: str, seed: int) -> None:
+    lab = Lab(kind, DEAD_LETTER)
+    lab.failing = {1: 1, 2: 1, 5: 1, 13: 99}
+    lab.sleeps = {2: 3.0, 20: 1.0}
+    with lab.test(seed=seed) as driver:
+        driver.send(lab.inputs, *lab.items(16))
+        assert len(driver.dead_letters) == 4
+        driver.inject(Crash(), at=Failpoint.FLUSHED)
+        come_back(driver)
+        assert len(driver.dead_letters) == 5  # one failed again
+        driver.send(lab.inputs, *lab.items(8, "bc"))
+        published = [one.n for one in driver.published(lab.out)]
+        assert sorted(published) == sorted([*(n for n in range(16) if n != 13), *range(8)])
+        assert driver.lag == {"handle": 0}
+    assert lab.order("b")[:4] == [1, 5, 9, 13]
+    assert [n for n in dict.fromkeys(lab.order("b")[4:]) if n in {1, 5, 13}] == [1, 5, 13]
+    assert not lab.clash
+
+
+@pytest.mark.parametrize("effect", [True, False])
+@BOTH
+def test_the_idempotency_key_is_the_same_however_often_a_record_is_handled(guarantee: str, effect: bool) -> None:
+    app = App("keys")
+    source = app.topic("in", Item, key="key", partitions=2)
+    seen: dict[int, list[str]] = {n: [] for n in range(8)}
+
+    def act(item: Item, ctx: Context) -> None:
+        seen[item.n].append(ctx.idempotency_key)
+        if len(seen[item.n]) < item.n:
+            raise ValueError(item.n)
+
+    (app.effect if effect else app.processor)(source, on_failure=Failure(Retry(2, "1s..2s"), pauses=False))(act)
+    with app.test(settings={"guarantee": guarantee}) as driver:
+        driver.send(source, *[Item(key=str(n), n=n) for n in range(8)])
+        driver.inject(Crash(), at=Failpoint.PRODUCED)
+        come_back(driver)
+        places = {one.value.n: (one.partition, one.offset) for one in driver.records(source) if one.value}
+    assert {n: set(keys) for n, keys in seen.items()} == {
+        n: {f"keys.act/in/{partition}/{offset}"} for n, (partition, offset) in places.items()
+    }
+    assert max(map(len, seen.values())) >= 6
 
 
 # ---- faults ----
