@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from uuid import UUID
 
@@ -22,17 +22,11 @@ def event_id(record: RawRecord) -> bytes | None:
 def made_of(group: str, record: RawRecord) -> str:
     """Name what a group makes of a record: the same whenever and wherever it handles the record again.
 
-    It goes by the place where the record was read first, which retries, restarts, re-drives and replays keep.
+    It goes by the place where the record was read first, which retries, restarts, re-drives and replays keep. The id of
+    an output is this, and its number among the outputs of the record.
     """
     topic, partition, offset = origin_of(record) if record.headers else (record.topic, record.partition, record.offset)
     return f"{group}/{topic}/{partition}/{offset}"
-
-
-def id_headers(group: str, record: RawRecord, outputs: int) -> Iterator[Headers]:
-    """Yield the headers of so many outputs of a record, in the order in which its handler gave them."""
-    source = made_of(group, record)
-    for number in range(outputs):
-        yield ((EVENT_ID, f"{source}/{number}".encode()),)
 
 
 def headers_of(events: int, ids: Sequence[str] | None, new: Callable[[], UUID] | None) -> Iterable[Headers]:

@@ -27,8 +27,8 @@ from streams.topic import Store, Topic
 EventId = str | bytes | int | UUID
 Handler = Callable[[Any, Context], Any]
 
-MOST_LOOKED_AT = 2  # rows for every record of a step, in search of old ones; and
-MORE_LOOKED_AT = 100  # in every step
+LOOKED_AT = 2  # rows for every record of a step, in search of old ones
+LEAST_LOOKED_AT = 100  # in a step
 
 DUPLICATES, WITHOUT_ID = "duplicates", "without_id"
 
@@ -159,17 +159,10 @@ class Sweep:
     def step(self, records: Sequence[RawRecord], now_ms: int) -> None:
         """Look at some rows behind records that were dealt with."""
         self._newest_ms = max(self._newest_ms, *(record.timestamp_ms for record in records), 0)
-        most = MORE_LOOKED_AT + MOST_LOOKED_AT * len(records)
+        most = max(LEAST_LOOKED_AT, LOOKED_AT * len(records))
         rows = list(islice(self._state.items(self._store, self._after), most))
         self._after = rows[-1][0] if len(rows) == most else None
-        for key, committed in rows:
-            if not self._is_old(committed, now_ms):
-                continue
-            newest = self._state.get(self._store, key)  # it may have been handled again since the last commit
-            if newest is not None and self._is_old(newest, now_ms):
+        by_record, by_clock = self._newest_ms - self._retention_ms, now_ms - self._retention_ms
+        for key, row in rows:  # newest values: an id that was handled again since the last commit is not old
+            if row.timestamp_ms <= by_record and row.handled_ms <= by_clock:  # one of the clocks may be wrong
                 self._state.put(self._store, key, None)
-
-    def _is_old(self, row: InboxRow, now_ms: int) -> bool:
-        """Tell whether both clocks say so: one may be wrong, or far from when things are handled."""
-        oldest = min(self._newest_ms - row.timestamp_ms, now_ms - row.handled_ms)
-        return oldest >= self._retention_ms

@@ -15,7 +15,7 @@ from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import PROCESSED, Context
 from streams.errors import DecodeError, EncodeError, HandlerError, HoldError, RecordError, StreamsError
-from streams.event_ids import id_headers
+from streams.event_ids import EVENT_ID, made_of
 from streams.failures import Failures
 from streams.inbox import WITHOUT_ID, Sweep
 from streams.judgement import Judgement
@@ -318,10 +318,11 @@ class Task:
         """Give ids to the outputs of records, by topic, for topics that get them."""
         headers: dict[str, list[Headers]] = {topic: [] for topic in self._with_ids}
         for record, (_, outputs, _, _) in zip(batch, handled, strict=False):  # of the batch, so many are handled
-            made = id_headers(self._group, record, len(outputs)) if outputs else ()
-            for (output, _), header in zip(outputs, made, strict=True):
-                if output.topic in headers:
-                    headers[output.topic].append(header)
+            if outputs:
+                source = made_of(self._group, record)
+                for number, (output, _) in enumerate(outputs):
+                    if output.topic in headers:
+                        headers[output.topic].append(((EVENT_ID, f"{source}/{number}".encode()),))
         return headers
 
 

@@ -88,6 +88,10 @@ class Overlay(Generic[K, V]):
         self._evict()
         return loaded
 
+    def newest(self, key: K, committed: V) -> V | None:
+        """Return the newest value of a key that has a committed one; that is not cached."""
+        return self._live.get(key, committed)
+
     def put(self, key: K, value: V | None) -> None:
         """Set a key, or delete it with None."""
         was_dirty = key in self._dirty

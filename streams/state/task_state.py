@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
@@ -25,6 +26,8 @@ SOURCE_BACK = "streams.source.back"
 
 RESET = "streams.reset"
 """The header of a changelog record that a reset of the group left: the offset of the input that it went to."""
+
+CHUNK = 64  # rows that are decoded together when many are read
 
 Declared = Store[Any, Any] | Table[Any, Any]
 
@@ -151,11 +154,20 @@ class TaskState:
         return member
 
     def items(self, declared: Store[K, V], after: K | None = None) -> Iterator[tuple[K, V]]:
-        """Yield every committed key of a store with its value, in an order that stays; or those behind a key."""
+        """Yield every committed key of a store, or those behind one, in an order that stays, with its newest value.
+
+        That is the uncommitted one where there is one; a key that was deleted meanwhile is left out.
+        """
         member = self._member(declared)
         place = None if after is None else member.encode_key(after)
-        for key, raw in () if self._backend is None else self._backend.items(member.name, place):
-            yield cast("K", member.decode_key(key)), member.codec.decode([raw])[0]
+        committed = iter(()) if self._backend is None else self._backend.items(member.name, place)
+        while rows := list(islice(committed, CHUNK)):
+            values = member.codec.decode([value for _, value in rows])
+            for (raw_key, _), value in zip(rows, values, strict=True):
+                key = cast("K", member.decode_key(raw_key))
+                newest = member.overlay.newest(key, value)
+                if newest is not None:
+                    yield key, newest
 
     def pending(self) -> int:
         """Count the changelog records that a commit would write now."""

@@ -16,8 +16,8 @@ from rig import Appended, Item
 from streams import App, Context, Inbox
 from streams.avro.codec import Codec
 from streams.errors import UsageError
-from streams.event_ids import EVENT_ID, made_of
-from streams.inbox import MORE_LOOKED_AT, MOST_LOOKED_AT, EventId
+from streams.event_ids import EVENT_ID, headers_of, made_of
+from streams.inbox import LEAST_LOOKED_AT, EventId
 from streams.inbox_row import InboxRow
 from streams.record import Headers, RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
@@ -244,10 +244,10 @@ def test_a_sweep_looks_at_so_many_rows_and_goes_on_where_it_ended(opened: Callab
     sizes = []
     for n in range(12):
         bench.step(bench.record(f"new {n}", HOUR))
-        assert len(bench.state.changes()[0].rows) <= 1 + MORE_LOOKED_AT + MOST_LOOKED_AT
+        assert len(bench.state.changes()[0].rows) <= 1 + LEAST_LOOKED_AT
         bench.commit()
         sizes.append(sum(not key.startswith(b"new") for key in bench.rows()))
-    assert sizes == [max(0, rows - (n + 1) * (MORE_LOOKED_AT + MOST_LOOKED_AT)) for n in range(12)]
+    assert sizes == [max(0, rows - (n + 1) * LEAST_LOOKED_AT) for n in range(12)]
 
 
 def test_rows_do_not_pile_up(opened: Callable[..., Bench]) -> None:
@@ -354,6 +354,15 @@ def test_a_topic_says_whether_it_gets_ids_or_the_guarantee_does(
     for output in outputs:
         found[output.topic] += [value for _, value in output.headers]
     assert found == {"out": [b"t.both/in/0/5/1"] if wanted else [], "other": [b"t.both/in/0/5/0", b"t.both/in/0/5/2"]}
+
+
+def test_what_comes_from_outside_gets_the_ids_it_is_given_or_new_ones_or_none() -> None:
+    new = [UUID(int=1), UUID(int=2)]
+    assert list(headers_of(2, ["a", "b"], None)) == [((EVENT_ID, b"a"),), ((EVENT_ID, b"b"),)]
+    assert [value for ((_, value),) in headers_of(2, None, iter(new).__next__)] == [str(one).encode() for one in new]
+    assert list(zip("ab", headers_of(2, None, None), strict=False)) == [("a", ()), ("b", ())]
+    with pytest.raises(UsageError, match="1 ids for 2 events"):
+        headers_of(2, ["a"], UUID)
 
 
 # --- declarations
