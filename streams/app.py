@@ -170,6 +170,7 @@ class App:
         to: Topic[Any] | Sequence[Topic[Any]] | None = None,
         uses: Iterable[Declared] = (),
         on_failure: Failure | FailurePolicy | None = None,
+        inbox: Inbox | None = None,
         concurrency: int | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function do something outside of Kafka for every record of `source`: an e-mail, a payment, a call.
@@ -181,7 +182,8 @@ class App:
         Raises:
             UsageError: the declaration contradicts itself.
         """
-        return self._register(source, to=to, uses=uses, on_failure=on_failure, concurrency=concurrency, effect=True)
+        options = {"to": to, "uses": uses, "inbox": inbox, "concurrency": concurrency, "effect": True}
+        return self._register(source, on_failure=on_failure, **options)
 
     def in_namespace(self, namespace: str) -> Self:
         """Return a copy whose topics, groups, subjects and ids in Kafka begin with `<namespace>.`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from streams.dead_letters import origin_of
+from streams.event_ids import made_of
 from streams.keys import Key
 from streams.record import RawRecord
 from streams.state.task_state import TaskState
@@ -46,8 +46,7 @@ class Context:
         It is made of the consumer group and of where the record was read first: the same whenever the record is handled
         again, by a retry, after a crash, a re-drive or a replay. A handler that does several things appends to it.
         """
-        origin = origin_of(self.record)
-        return f"{self._group}/{origin.topic}/{origin.partition}/{origin.offset}"
+        return made_of(self._group, self.record)
 
     def get(self, source: Store[K, V] | Table[K, V], key: K) -> V | None:
         """Return the newest value of a key in a store or table; None where there is none.

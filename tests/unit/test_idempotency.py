@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 
 import pytest
@@ -197,6 +198,50 @@ def test_what_waits_is_not_in_the_inbox_and_its_copies_stay_behind_it() -> None:
         driver.advance("2m")
         assert [item.n for item in driver.published(out)] == [1, 2]
         assert driver.waiting == []
+        assert driver.assert_no_loss() > 0
+        assert driver.assert_no_duplicates() > 0
+        assert driver.assert_order_per_key() > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["coroutine", "generator", "blocking", "effect"])
+def test_copies_do_not_reach_handlers_in_lanes(kind: str, seed: int) -> None:
+    calls: Counter[tuple[str, int]] = Counter()
+    lanes = App("lanes", on_failure=Failure(Retry(5, "1s"), then=DEAD_LETTER, pauses=False))
+    source = lanes.topic("in", Item, key="key", partitions=1, event_ids=True)
+    out = lanes.topic("out", Item, key="key", partitions=1)
+
+    def called(item: Item) -> Item:
+        calls[item.key, item.n] += 1
+        if item.n % 5 == 0 and calls[item.key, item.n] == 1:
+            raise ConnectionError
+        return item
+
+    async def coroutine(item: Item, _ctx: Context) -> Item:
+        await asyncio.sleep(0.01 * (item.n % 3))
+        return called(item)
+
+    async def generator(item: Item, _ctx: Context) -> AsyncIterator[Item]:
+        yield called(item)
+
+    def blocking(item: Item, _ctx: Context) -> Item:
+        return called(item)
+
+    if kind == "effect":
+        lanes.effect(source, to=out, inbox=Inbox("1h"))(coroutine)
+    else:
+        handlers = {"coroutine": coroutine, "generator": generator, "blocking": blocking}
+        lanes.processor(source, to=out, inbox=Inbox("1h"), blocking=kind == "blocking")(handlers[kind])
+    random = Random(seed)
+    sent = [Item(key=f"k{n % 4}", n=n) for n in range(40)]
+    sent += random.choices(sent, k=20)
+    random.shuffle(sent)
+    with lanes.test(seed=seed) as driver:
+        driver.send(source, *sent, ids=[f"id {item.n}" for item in sent])
+        driver.inject(Rebalance(workers=2))
+        driver.send(source, *sent[:20], ids=[f"id {item.n}" for item in sent[:20]])
+        assert sorted(item.n for item in driver.published(out)) == list(range(40))
+        assert {calls[item.key, item.n] - (item.n % 5 == 0) for item in sent} == {1}
         assert driver.assert_no_loss() > 0
         assert driver.assert_no_duplicates() > 0
         assert driver.assert_order_per_key() > 0
