@@ -147,11 +147,18 @@ def kafka_settings(port: int, data: Path) -> dict[str, object]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data,
         "auto.create.topics.enable": "false",
+        **_ACLS,
         **_INTERNAL_TOPICS,
         **_TIMES,
         **_SIZES,
     }
 
+
+# Everybody may do everything, until somebody says otherwise of a topic.
+_ACLS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
 
 _INTERNAL_TOPICS = {
     "offsets.topic.replication.factor": 1,
