@@ -17,6 +17,7 @@ from streams.avro.codec import Codec
 from streams.avro.registry import Registry
 from streams.context import Context
 from streams.ends import EndWatch
+from streams.errors import FencedError, StreamsError
 from streams.journal import Journal
 from streams.judgement import Judgement
 from streams.kafka import config
@@ -27,7 +28,7 @@ from streams.lane_feed import LaneFeed
 from streams.observe import Observer, Reporter
 from streams.orphans import OrphanWatch
 from streams.ports import Input, Output
-from streams.preflight import check_topics, commit_interval, load_codecs, smallest_limit
+from streams.preflight import check_access, check_topics, commit_interval, load_codecs, smallest_limit
 from streams.progress import WorkerProgress
 from streams.record import TopicPartition
 from streams.reply_gate import gated
@@ -41,6 +42,7 @@ from streams.state.protocol import StateStore
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
+from streams.topic_watch import TopicWatch
 from streams.topology import Handler, Processor, Runs
 from streams.waiting import Waiting
 from streams.worker import Worker
@@ -48,6 +50,7 @@ from streams.worker import Worker
 _log = structlog.get_logger(__name__)
 
 PATIENCE = 10.0  # seconds for handlers in lanes to end when the worker does
+LOOK = 3.0  # seconds for a look at the topics
 ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time every 10
 
 
@@ -65,22 +68,28 @@ def run_worker(
         StreamsError: it could not start or cannot go on; whatever was not committed will not be seen.
     """
     with ExitStack() as resources:
-        worker, consumer = _assemble(processor, settings, resources, send)
+        watch = _topic_watch(processor, settings)
+        resources.callback(watch.close)
+        worker, consumer = _assemble(processor, settings, resources, send, watch)
+        watch.start()
         _log.info("started", group=processor.group, topic=processor.source.name, guarantee=settings.guarantee)
         try:
             consumer.subscribe(processor.source.name, worker)
             while not stopping():
                 worker.run_once()
+                watch.tell()
             worker.drain(PATIENCE)
-        except BaseException:
+        except BaseException as error:
             worker.fail()
+            if type(error) in {StreamsError, FencedError}:
+                watch.examine()  # a fresh process would only meet it again
             raise
         finally:
             _log.info("stopped", **worker.counts)
 
 
 def _assemble(
-    processor: Processor, settings: Settings, resources: ExitStack, send: Send | None
+    processor: Processor, settings: Settings, resources: ExitStack, send: Send | None, topics: TopicWatch
 ) -> tuple[Worker, GroupConsumer]:
     commit_every = commit_interval(processor, settings)  # a wrong one is told before anything is connected
     admin = Admin(settings, settings.start_timeout.total_seconds())
@@ -113,6 +122,7 @@ def _assemble(
         Restorer(reader, bounds),
         lookup,
         journal=journal,
+        examine=topics.examine,
     )
     resources.callback(worker.close)
     resources.callback(consumer.close)
@@ -131,6 +141,17 @@ def _assemble(
         resources.callback(reporter.close)
         reporter.start()
     return worker, consumer
+
+
+def _topic_watch(processor: Processor, settings: Settings) -> TopicWatch:
+    admin = Admin(settings, LOOK)
+    return TopicWatch(lambda: check_access(admin, processor), lambda: check_topics(admin, processor))
+
+
+def _keepers(processor: Processor) -> frozenset[str]:
+    """Return the topics for what failed."""
+    waiting = [] if processor.waiting is None else [processor.changelog(processor.waiting)]
+    return frozenset({processor.dead_letter_topic, *waiting})
 
 
 def _watch(processor: Processor, settings: Settings, me: str, admin: Admin, member: config.Config) -> OrphanWatch:
@@ -171,6 +192,7 @@ def build_worker(
     *,
     journal: Journal | None = None,
     runner: Runner | None = None,
+    examine: Callable[[], None] = lambda: None,
     open_backend: Callable[[Path, Iterable[str]], Backend] = Backend,
     clock: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -219,6 +241,8 @@ def build_worker(
         judgement=judgement,
         journal=journal,
         handling=lanes,
+        keeps=_keepers(processor),
+        examine=examine,
         clock=clock,
         now_ms=now_ms,
     )

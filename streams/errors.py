@@ -137,6 +137,12 @@ class SendError(RecordError):
 
     stage = "send"
 
+    def __init__(self, what: str, *, topic: str = "", fix: str = "") -> None:
+        """`topic` is where the output was to go, `fix` what would let it in."""
+        super().__init__(f"{topic}: {what}" if topic else what)
+        self.topic = topic
+        self.fix = fix
+
 
 class HoldError(Exception):
     """A record cannot be dealt with now, through no fault of its own: its partition is held until `ready` says so.

@@ -7,7 +7,7 @@ The clients are passed in, so that tests drive this very code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -22,6 +22,7 @@ from streams.errors import (
     IncompatibleError,
     KilledError,
     RecordError,
+    SendError,
 )
 from streams.failpoints import Failpoint, reach
 from streams.handling import Handling
@@ -68,14 +69,17 @@ class Worker:
         judgement: Judgement | None = None,
         journal: Journal | None = None,
         handling: Handling | None = None,
+        keeps: Collection[str] = (),
+        examine: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """`loops` says that the processor writes to its own input; `stable_timeout` bounds the wait for owners before.
 
         `stamped` is for a producer without transactions: changelog records name the offset that goes with them.
-        `judgement` is the one that the tasks share; `handling` says where handlers run if not in `step`. Times are
-        seconds.
+        `judgement` is the one that the tasks share; `handling` says where handlers run if not in `step`. `keeps` are
+        the topics for what failed: what these refuse is no record's fault. `examine` is called before an abort that is
+        nobody's fault, and raises what people have to mend. Times are seconds.
         """
         self._consumer = consumer
         self._producer = producer
@@ -115,6 +119,8 @@ class Worker:
             clock=clock,
             now_ms=now_ms,
         )
+        self._keeps = keeps
+        self._examine = examine
         self._aborts = 0
         self._failed = False
         self._redo: AbortedError | None = None  # an abort during a rebalance is finished after it
@@ -291,8 +297,11 @@ class Worker:
 
         Raises:
             FencedError: this happened too often in a row.
+            IncompatibleError: people have to mend something first.
         """
         self.activity.aborts += 1
+        if error.fault is None:
+            self._examine()
         self._producer.abort()
         self._checkpoint.clear()
         if error.fault is not None and self._narrowing.attempts:
@@ -308,17 +317,19 @@ class Worker:
         """Have one record refused when it comes again.
 
         Raises:
-            IncompatibleError: it was refused already, or dropped by hand: the broker does not take its dead letter.
+            IncompatibleError: what failed cannot be kept: the broker refuses its dead letter, or to let it wait.
         """
         owned = self._partitions.owned.get(partition)
         if owned is None and partition not in self._partitions.redrives:
             return
-        if owned is None or offset in owned.refusals:
+        keeper = fault.topic if isinstance(fault, SendError) else ""
+        if owned is None or offset in owned.refusals or keeper in self._keeps:
+            remedy = fault.fix if isinstance(fault, SendError) else ""
             raise IncompatibleError(
-                f"a record that was refused cannot be kept: {fault}",
+                f"a record that failed cannot be kept: {fault}",
                 where=f"{partition.topic}[{partition.partition}] offset {offset}",
-                fix="raise max.message.bytes of the dead-letter topic and of the topic of what waits; the record stays "
-                "uncommitted until then",
+                fix=f"{remedy or 'look at the topics for dead letters and for what waits'}; "
+                "the record stays uncommitted until then",
             )
         owned.refusals[offset] = fault
 

@@ -87,7 +87,7 @@ def command(
     settings = settings_from(bootstrap_servers, schema_registry_url, properties, code=app.settings)
     registry = Registry(require(settings.schema_registry_url, "schema_registry_url"))
     admin = Admin(settings)
-    check_topics(admin, chosen)
+    check_topics(admin, chosen, writes=False)
     parts = _plan(admin, chosen, spans(admin, chosen.source.name, selection), state_from_start=state_from_start)
     with stoppable() as stop:
         if not publish and to_topic is None:

@@ -43,6 +43,17 @@ class Range(NamedTuple):
     end: int
 
 
+class Described(NamedTuple):
+    """A topic as this user sees it.
+
+    `allowed` names the operations that are allowed on it, as ACLs spell them; None where the cluster does not tell. Of
+    a topic that may not even be looked at nothing is known.
+    """
+
+    partitions: int
+    allowed: frozenset[str] | None
+
+
 class Member(NamedTuple):
     """One member of a group."""
 
@@ -94,6 +105,25 @@ class Admin:
             except KafkaException as raised:
                 if error_of(raised).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise translate(error_of(raised), f"looking for topic {name}", self._servers) from raised
+        return found
+
+    def described(self, names: Iterable[str]) -> dict[str, Described]:
+        """Return those of the topics that exist, each with what this user may do there."""
+        wanted = TopicCollection(list(dict.fromkeys(names)))
+        answers = self._admin.describe_topics(wanted, include_authorized_operations=True, request_timeout=self._timeout)
+        found = {}
+        for name, answer in answers.items():
+            try:
+                topic = answer.result()
+            except KafkaException as raised:
+                code = error_of(raised).code()
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    found[name] = Described(0, frozenset())
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error_of(raised), f"looking for topic {name}", self._servers) from raised
+            else:
+                allowed = frozenset(operation.name for operation in topic.authorized_operations or ())
+                found[name] = Described(len(topic.partitions), allowed or None)
         return found
 
     def brokers(self) -> dict[int, str]:

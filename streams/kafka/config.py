@@ -67,6 +67,7 @@ def producer(settings: Settings, client_id: str, batch_bytes: int = MOST_BATCH_B
         "retry.backoff.ms": 5,
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 128 << 10,
+        "allow.auto.create.topics": False,  # one that was deleted would come back without its settings
         "message.max.bytes": 64 << 20,  # the topic's limit decides; the client must not refuse earlier
         **common(settings, client_id, "P"),
         "partitioner": "murmur2_random",

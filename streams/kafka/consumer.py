@@ -261,7 +261,7 @@ def _answer(error: KafkaError, message: Message, servers: object, remedy: str) -
             fix=remedy,
         )
     if error.fatal() or error.code() in _FOR_GOOD:
-        raise translate(error, "reading", servers)
+        raise translate(error, f"reading {message.topic()}", servers)
     _log.warning("kafka is not answering", reason=error.str(), code=error.name())
 
 

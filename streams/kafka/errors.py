@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.errors import FencedError, StreamsError, UnreachableError, UsageError
+from streams.errors import (
+    AbortedError,
+    FencedError,
+    IncompatibleError,
+    SendError,
+    StreamsError,
+    UnreachableError,
+    UsageError,
+)
 
 T = TypeVar("T")
 
@@ -21,7 +29,20 @@ UNREACHABLE = frozenset(
         KafkaError._SSL,  # noqa: SLF001
     }
 )
-RECORD_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP})
+FORBIDDEN = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+# What is one record's fault, and what would let it in. A topic that is missing or forbidden is no record's fault.
+RECORD_FAULTS = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise max.message.bytes of {topic}",
+    KafkaError.INVALID_RECORD: "look at cleanup.policy of {topic}: a compacted topic takes no record without a key",
+    KafkaError.INVALID_TIMESTAMP: "raise message.timestamp.before.max.ms and message.timestamp.after.max.ms of {topic}",
+}
 
 
 def made(client: Callable[[Mapping[str, Any]], T], config: Mapping[str, Any]) -> T:
@@ -45,6 +66,15 @@ def error_of(raised: KafkaException) -> KafkaError:
     return found
 
 
+def refused(error: KafkaError, topic: str = "") -> AbortedError:
+    """Say that a record was not taken by a topic, and whether that is its own fault."""
+    fault = None
+    if error.code() in RECORD_FAULTS:
+        fix = RECORD_FAULTS[error.code()].format(topic=topic or "its topic")
+        fault = SendError(error.str(), topic=topic, fix=fix)
+    return AbortedError(f"{topic}: {error.str()}" if topic else error.str(), fault)
+
+
 def translate(error: KafkaError, doing: str, servers: object) -> StreamsError:
     """Turn an error that stops the caller into what, where, what to do."""
     where = f"bootstrap_servers {servers}"
@@ -54,6 +84,8 @@ def translate(error: KafkaError, doing: str, servers: object) -> StreamsError:
             where=where,
             fix="check the address, that the broker runs, and security.protocol; `streams up` starts a local one",
         )
+    if error.code() in FORBIDDEN:
+        return IncompatibleError(f"Kafka forbids {doing}: {error.str()}", where=where, fix="grant it to this user")
     if error.fatal():
         return FencedError(f"the Kafka client is broken for good while {doing}: {error.str()}", where=where)
     return StreamsError(f"Kafka refused {doing}: {error.str()}", where=where, fix="check the name and the permissions")

@@ -13,9 +13,9 @@ from confluent_kafka import TopicPartition as Assigned
 from streams.errors import AbortedError, FencedError
 from streams.failpoints import Failpoint, reach
 from streams.kafka.config import Config
-from streams.kafka.errors import error_of, translate
+from streams.kafka.errors import error_of, refused, translate
 from streams.kafka.offsets import Place, assigned
-from streams.kafka.sending import Sending, fault
+from streams.kafka.sending import Sending
 from streams.record import TopicPartition
 
 _log = structlog.get_logger(__name__)
@@ -131,10 +131,11 @@ class TransactionalProducer(Sending):
             else:
                 return
 
-    def _why(self, raised: KafkaException) -> AbortedError | FencedError:
+    def _why(self, raised: KafkaException, topic: str) -> AbortedError | FencedError:
         """Say why a record was not taken; after a failed delivery only the commit names the reason."""
-        if error_of(raised).code() != KafkaError._STATE:  # noqa: SLF001
-            return self._classified(raised, "sending", aborts=True)
+        error = error_of(raised)
+        if error.code() != KafkaError._STATE:  # noqa: SLF001
+            return self._classified(raised, "sending") if error.fatal() else refused(error, topic)
         try:
             self.flush()
             self._producer.commit_transaction(self._timeout)
@@ -142,10 +143,10 @@ class TransactionalProducer(Sending):
             return self._classified(reason, "sending")
         return FencedError("a transaction was committed that had failed", where=self._id())
 
-    def _classified(self, raised: KafkaException, doing: str, *, aborts: bool = False) -> AbortedError | FencedError:
+    def _classified(self, raised: KafkaException, doing: str) -> AbortedError | FencedError:
         error = error_of(raised)
-        if error.txn_requires_abort() or (aborts and not error.fatal()):
-            return AbortedError(error.str(), fault(error))
+        if error.txn_requires_abort():
+            return refused(error)
         return FencedError(
             f"the producer cannot go on while {doing}: {error.str()}",
             where=self._id(),
@@ -199,6 +200,5 @@ class AtLeastOnceProducer(Sending):
         """Drop what was not sent, and let go."""
         self.abort()
 
-    def _why(self, raised: KafkaException) -> AbortedError:
-        error = error_of(raised)
-        return AbortedError(error.str(), fault(error))
+    def _why(self, raised: KafkaException, topic: str) -> AbortedError:
+        return refused(error_of(raised), topic)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streams.errors import AbortedError, FencedError, SendError
+from streams.errors import AbortedError, FencedError
 from streams.failpoints import Failpoint, reach
 from streams.kafka.config import Config
-from streams.kafka.errors import RECORD_FAULTS, made
+from streams.kafka.errors import RECORD_FAULTS, made, refused
 from streams.record import RawRecord
 
 _QUEUE_FULL_WAIT = 0.05  # seconds; the records in the queue leave meanwhile
+_Undelivered = tuple[KafkaError, str]  # and the topic
+
 _FLUSH_SLICE = 0.2  # seconds; behind a refused record the others never leave
 
 
@@ -43,7 +45,7 @@ class Sending:
                 except BufferError:
                     self._serve(self._producer.poll, _QUEUE_FULL_WAIT)
                 except KafkaException as raised:
-                    raise self._why(raised) from raised
+                    raise self._why(raised, topic) from raised
                 else:
                     break
         self._serve(self._producer.poll, 0)
@@ -56,7 +58,7 @@ class Sending:
             if error is None:
                 delivered(message.offset())
             else:
-                undelivered.append(error)
+                undelivered.append((error, message.topic()))
 
         self.begin()
         while True:
@@ -73,7 +75,7 @@ class Sending:
             except BufferError:
                 self._serve(self._producer.poll, _QUEUE_FULL_WAIT)
             except KafkaException as raised:
-                raise self._why(raised) from raised
+                raise self._why(raised, record.topic) from raised
             else:
                 return
 
@@ -98,14 +100,15 @@ class Sending:
 
     def _start(self) -> None:
         reach(Failpoint.PRODUCER_STARTING)
-        self._undelivered: list[KafkaError] = []
+        self._undelivered: list[_Undelivered] = []
         self._producer = made(Producer, {**self._config, "on_delivery": _collector(self._undelivered)})
 
     def _check(self) -> None:
         """Tell of a refused record, of the one that is to blame if there is one."""
         if self._undelivered:
-            error = next((e for e in self._undelivered if fault(e)), self._undelivered[0])
-            raise AbortedError(error.str(), fault(error))
+            raise refused(
+                *next((one for one in self._undelivered if one[0].code() in RECORD_FAULTS), self._undelivered[0])
+            )
 
     def _serve(self, wait: Callable[[float], int], timeout: float) -> int:
         """Serve delivery reports; a client that is broken for good raises out of any of these calls."""
@@ -114,27 +117,22 @@ class Sending:
         except (KafkaException, SystemError) as raised:
             raise FencedError(f"the producer is broken for good: {raised}", where=self._id()) from raised
 
-    def _why(self, raised: KafkaException) -> AbortedError | FencedError:
-        """Say why a record was not taken."""
+    def _why(self, raised: KafkaException, topic: str) -> AbortedError | FencedError:
+        """Say why a record was not taken by a topic."""
         raise NotImplementedError
 
     def _id(self) -> str:
         return f"client.id {self._config['client.id']}"
 
 
-def fault(error: KafkaError) -> SendError | None:
-    """Say whether a record is to blame for an error."""
-    return SendError(error.str()) if error.code() in RECORD_FAULTS else None
-
-
-def _collector(undelivered: list[KafkaError]) -> Callable[[KafkaError | None, Message], None]:
+def _collector(undelivered: list[_Undelivered]) -> Callable[[KafkaError | None, Message], None]:
     """Return a delivery callback that notes errors; it costs 0.1 µs a record and knows nothing of its producer.
 
     A producer that is part of a reference cycle would live on after it was replaced.
     """
 
-    def note(error: KafkaError | None, _message: Message) -> None:
+    def note(error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            undelivered.append(error)
+            undelivered.append((error, message.topic()))
 
     return note

@@ -190,6 +190,8 @@ class Slot:
             commit_interval=COMMIT_INTERVAL,
             commit_records=20,
             stable_timeout=1.0,
+            keeps={rig.processor.dead_letter_topic},
+            examine=lambda: rig.examine(),  # noqa: PLW0108 - a test sets another one later
             clock=rig.clock,
             now_ms=lambda: 0,
         )
@@ -241,6 +243,7 @@ class Rig:
         self.codecs = codecs
         self.takes = lambda record: refuses is None or not refuses(record)
         self.lookup = lookup or NoLookup()
+        self.examine: Callable[[], None] = lambda: None
         self.log = Log(processor.topics(), seconds=lambda: self.now)
         self.group = Group(self.log, processor.group, processor.source.name)
         self.chaos = Chaos()

@@ -118,3 +118,30 @@ def test_a_leader_that_does_not_come_is_told_after_the_timeout(broker: Broker, a
     with pytest.raises(StreamsError, match="asking for offsets"):
         admin.ranges([Partition("posts", 0)])
     assert broker.asked.count("offsets") > 2
+
+
+def test_topics_are_described_with_what_is_allowed_there(broker: Broker, admin: Admin) -> None:
+    """Of one that may not even be looked at nothing is known; one that does not exist is left out."""
+    read = [SimpleNamespace(name="READ"), SimpleNamespace(name="DESCRIBE")]
+    answers = {
+        "posts": SimpleNamespace(partitions=[0, 1], authorized_operations=read),
+        "older": SimpleNamespace(partitions=[0], authorized_operations=None),
+        "secret": KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        "nobody": KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+    asked: dict[str, Any] = {}
+
+    def describe(_topics: object, **options: Any) -> dict[str, Future[Any]]:
+        asked.update(options)
+        return {name: answer(found) for name, found in answers.items()}
+
+    broker.describe_topics = describe  # type: ignore[attr-defined]
+    assert admin.described([*answers, "posts"]) == {
+        "posts": (2, frozenset({"READ", "DESCRIBE"})),
+        "older": (1, None),
+        "secret": (0, frozenset()),
+    }
+    assert asked["include_authorized_operations"] is True
+    answers["posts"] = KafkaError._TIMED_OUT
+    with pytest.raises(UnreachableError, match="looking for topic posts"):
+        admin.described(answers)

@@ -130,7 +130,7 @@ def test_records_and_ends_are_told_apart(group: GroupConsumer) -> None:
 
 @pytest.mark.parametrize(
     ("code", "exit_code"),
-    [(KafkaError._AUTO_OFFSET_RESET, 4), (KafkaError.TOPIC_AUTHORIZATION_FAILED, 1), (KafkaError._TRANSPORT, None)],
+    [(KafkaError._AUTO_OFFSET_RESET, 4), (KafkaError.TOPIC_AUTHORIZATION_FAILED, 4), (KafkaError._TRANSPORT, None)],
 )
 def test_errors_of_the_consumer(group: GroupConsumer, code: int, exit_code: int | None) -> None:
     """Offsets that are gone need a decision; a broker that is away is waited for."""

@@ -10,7 +10,8 @@ from rig import CHANGELOG, PROCESSOR, Item, Items
 from streams import App, Context
 from streams.avro.model import schema_of
 from streams.errors import DecodeError, IncompatibleError, UnknownSchemaError, UsageError
-from streams.preflight import check_topics, commit_interval, load_codecs
+from streams.kafka.admin import Described
+from streams.preflight import check_access, check_topics, commit_interval, load_codecs
 from streams.settings import load_settings
 
 
@@ -19,8 +20,12 @@ class Cluster:
         self.partitions = {spec.name: spec.partitions for spec in PROCESSOR.topics()}
         self.config = {spec.name: {"cleanup.policy": "delete", **spec.config} for spec in PROCESSOR.topics()}
 
-    def topics(self) -> Mapping[str, int]:
-        return self.partitions
+        self.allowed: dict[str, frozenset[str] | None] = {}
+
+    def described(self, names: Iterable[str]) -> Mapping[str, Described]:
+        return {
+            name: Described(self.partitions[name], self.allowed.get(name)) for name in names if name in self.partitions
+        }
 
     def topic_config(self, names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
         return {name: self.config[name] for name in names}
@@ -48,6 +53,51 @@ def test_every_difference_is_told_at_once() -> None:
     assert "in has 7 partitions, declared are 2" in told
     assert f"{CHANGELOG} has cleanup.policy=delete, declared is compact" in told
     assert raised.value.exit_code == 4
+
+
+def test_what_is_forbidden_is_told_with_what_to_grant() -> None:
+    cluster = Cluster()
+    cluster.allowed = dict.fromkeys(cluster.partitions, frozenset({"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}))
+    check_topics(cluster, PROCESSOR)
+    dead_letters, back = PROCESSOR.dead_letter_topic, PROCESSOR.redrive_topic
+    lacking = {"in": "READ", "out": "WRITE", CHANGELOG: "READ, WRITE", dead_letters: "WRITE", back: "READ"}
+    assert lacking.keys() == cluster.partitions.keys()
+    cluster.allowed = dict.fromkeys(cluster.partitions, frozenset({"DESCRIBE", "DESCRIBE_CONFIGS"}))
+    for look in (check_topics, check_access):
+        with pytest.raises(IncompatibleError) as raised:
+            look(cluster, PROCESSOR)
+        for name, rights in lacking.items():
+            assert f"  - {name} is forbidden to this user: grant {rights} on it\n" in str(raised.value)
+
+
+def test_who_only_reads_needs_no_right_to_write() -> None:
+    cluster = Cluster()
+    cluster.allowed = dict.fromkeys(cluster.partitions, frozenset({"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}))
+    check_topics(cluster, PROCESSOR, writes=False)
+    with pytest.raises(IncompatibleError, match="out is forbidden"):
+        check_topics(cluster, PROCESSOR)
+
+
+def test_a_topic_that_may_not_be_looked_at_is_not_asked_for_its_settings() -> None:
+    cluster = Cluster()
+    cluster.partitions["out"], cluster.allowed["out"] = 0, frozenset()
+    del cluster.config["out"]
+    with pytest.raises(
+        IncompatibleError, match="out is forbidden to this user: grant DESCRIBE, DESCRIBE_CONFIGS, WRITE"
+    ):
+        check_topics(cluster, PROCESSOR)
+
+
+def test_while_it_runs_only_what_stops_it_matters() -> None:
+    cluster = Cluster()
+    cluster.partitions["out"] = 7
+    cluster.config["out"]["max.message.bytes"] = "1"
+    check_access(cluster, PROCESSOR)
+    with pytest.raises(IncompatibleError, match="out has 7 partitions"):
+        check_topics(cluster, PROCESSOR)
+    del cluster.partitions["out"]
+    with pytest.raises(IncompatibleError, match="out does not exist"):
+        check_access(cluster, PROCESSOR)
 
 
 class Contracts:

@@ -264,9 +264,13 @@ class InnerProducer:
     def flush(self, _timeout: float) -> int:
         codes = {"large": KafkaError.MSG_SIZE_TOO_LARGE, "late": KafkaError._MSG_TIMED_OUT}
         for topic, told in self._waiting:
+            self._told_of = topic
             told(KafkaError(codes[topic], topic) if topic in codes else None, self)
         self._waiting.clear()
         return self.stuck
+
+    def topic(self) -> str:
+        return self._told_of
 
     def offset(self) -> int:
         return 41
@@ -328,6 +332,8 @@ def test_a_record_that_was_not_delivered_aborts_and_the_producer_is_replaced(
     producer.flush()
 
     assert isinstance(raised.value.fault, SendError) == blames
+    assert str(raised.value).startswith(f"{topic}: ")
+    assert not isinstance(raised.value.fault, SendError) or raised.value.fault.topic == topic
     assert InnerProducer.made[0].purged
     assert len(InnerProducer.made) == 2
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rig import CODECS, DEAD_LETTERS, Item, Rig, Slot, play, produce
+from rig import CODECS, DEAD_LETTERS, PROCESSOR, Item, Rig, Slot, play, produce
 from rig import app as rig_app
 
-from streams import Context
+from streams import DEAD_LETTER, SKIP, Context, Failure
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.errors import AbortedError, FencedError, IncompatibleError
+from streams.errors import AbortedError, FencedError, IncompatibleError, SendError
 from streams.kafka.admin import partition_of
 from streams.record import TopicPartition
 from streams.testing.memory import Outcome
@@ -168,10 +168,52 @@ def test_a_dead_letter_that_the_broker_refuses_too_ends_the_worker_with_a_clear_
     rig.produce([("a", "ok")])
     with pytest.raises(IncompatibleError, match="cannot be kept") as raised:
         turn(slot)
-    assert "max.message.bytes" in str(raised.value)
+    assert f"raise max.message.bytes of {DEAD_LETTERS}" in str(raised.value)
     assert rig.offsets == {}
     slot.shut(failed=True)
     assert rig.offsets == {}
+
+
+def test_a_dead_letter_that_is_not_taken_is_not_answered_as_an_output_that_is_not(tmp_path: Path) -> None:
+    """Its record failed in its own way; by the policy for what the broker refuses it might be skipped."""
+    skipped = replace(PROCESSOR, on_failure=Failure(then=DEAD_LETTER, by_type={SendError: SKIP}))
+    rig = Rig(tmp_path, skipped, refuses=lambda record: record.topic == DEAD_LETTERS)
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok"), ("a", "raises"), ("a", "ok")])
+    with pytest.raises(IncompatibleError, match=f"cannot be kept: {DEAD_LETTERS}: too large"):
+        turn(slot)
+    slot.shut(failed=True)
+    assert sum(rig.offsets.values()) <= 1, "what comes before it may be committed, it is not"
+
+
+def test_a_topic_that_is_gone_is_nobodys_fault(rig: Rig) -> None:
+    """It ends the worker at the first abort; no record is refused for it."""
+    looked = []
+
+    def examine() -> None:
+        looked.append(rig.offsets)
+        raise IncompatibleError("out does not exist")
+
+    rig.examine = examine
+    slot = rig.start(0)
+    rig.spread()
+    rig.produce([("a", "ok")] * 3)
+    rig.chaos.arm(0, AbortedError("3 records were not acknowledged"))
+    with pytest.raises(IncompatibleError, match="out does not exist"):
+        turn(slot)
+    slot.shut(failed=True)
+    assert looked == [{}]
+    assert rig.offsets == {}
+    assert rig.log.committed(DEAD_LETTERS) == rig.log.committed("out") == []
+
+
+def test_a_record_that_is_refused_has_nobody_look_at_the_topics(rig: Rig) -> None:
+    rig.examine = lambda: pytest.fail("it is the record's own fault")
+    rig.start(0)
+    rig.produce([("a", "large")])
+    rig.settle()
+    assert len(rig.log.committed(DEAD_LETTERS)) == 1
 
 
 def test_aborts_in_a_row_without_progress_end_the_worker(rig: Rig) -> None:

@@ -30,7 +30,7 @@ class _Queue:
         self._log = log
         self._takes = takes
         self._waiting: list[tuple[RawRecord, Delivered | None]] = []
-        self.refused = False
+        self.refused: SendError | None = None
 
     def add(self, record: RawRecord, delivered: Delivered | None = None) -> None:
         self._waiting.append((record, delivered))
@@ -40,13 +40,14 @@ class _Queue:
 
     def clear(self) -> None:
         self._waiting.clear()
-        self.refused = False
+        self.refused = None
 
     def transmit(self, transaction: Transaction | None, writer: str) -> None:
         waiting, self._waiting = self._waiting, []
         for record, delivered in waiting:
             if not self._takes(record):
-                self.refused = True
+                fix = f"raise max.message.bytes of {record.topic}"
+                self.refused = self.refused or SendError("too large", topic=record.topic, fix=fix)
                 continue
             offset = self._log.append(record, transaction, writer)
             if delivered is not None:
@@ -116,7 +117,7 @@ class MemoryProducer:
         self._begin("commit")
         assert self.transaction is not None
         if self._queue.refused:
-            raise AbortedError("too large", SendError("too large"))
+            raise AbortedError(str(self._queue.refused), self._queue.refused)
         if not group.holds():
             raise AbortedError("unknown member")
         self.transaction.offsets.update(offsets)
@@ -218,7 +219,7 @@ class PlainProducer:
         self._called("flush")
         self._queue.transmit(None, self.name)
         if self._queue.refused:
-            raise AbortedError("too large", SendError("too large"))
+            raise AbortedError(str(self._queue.refused), self._queue.refused)
 
     def commit(self, offsets: Mapping[TopicPartition, int], group: Membership) -> None:
         """Commit the offsets as a member of the group."""
