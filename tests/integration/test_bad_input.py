@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from typing import NamedTuple
 
-import fastavro
 import pytest
 from live import app as processors
 from live.app import LIMIT
@@ -24,7 +20,6 @@ from streams.avro.model import schema_of
 from streams.avro.wire import header
 from streams.record import RawRecord, Record
 from streams.schema_lookup import UNKNOWN_FOR
-from streams.testing.plugin import Kafka
 from streams.topology import TopicSpec
 
 pytestmark = pytest.mark.integration
@@ -160,51 +155,6 @@ def test_state_that_cannot_be_written_is_its_records_fault(live: Live, kcat: Kca
         assert [one.n for one in found[key]] == list(range(PER_KEY))
         assert [one.size for one in found[key]] == list(range(1, PER_KEY + 1))
         assert found[key][-1].digest == processors.digest(range(PER_KEY))
-
-
-def of_a_newer_schema(live: Live, key: str, n: int) -> RawRecord:
-    """Make a record with a schema that no worker has seen, as a producer that is ahead would."""
-    newer = json.loads(schema_of(Item).text)
-    newer["fields"].append({"name": f"added_{live.name}", "type": "long", "default": 0})
-    versions = [schema_of(Item).text, json.dumps(newer)]
-    schema_id = live.registry.register(live.topic("items-value"), versions, "BACKWARD")[1]
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, fastavro.parse_schema(newer), {"key": key, "n": n, "text": ""})
-    return Record(live.topic("items"), key.encode(), header(schema_id) + body.getvalue(), 0)
-
-
-@pytest.mark.parametrize("away", [Kafka.paused, Kafka.killed])
-def test_records_wait_for_a_registry_that_is_away(
-    live: Live, kcat: Kcat, kafka: Kafka, away: Callable[[Kafka, str], AbstractContextManager[None]]
-) -> None:
-    live.deploy("copy")
-    newer = json.loads(schema_of(Item).text)
-    newer["fields"].append({"name": f"added_{live.name}", "type": "long", "default": 0})
-    schema_id = live.registry.register(
-        live.topic("items-value"), [schema_of(Item).text, json.dumps(newer)], "BACKWARD"
-    )[1]
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, fastavro.parse_schema(newer), {"key": KEYS[0], "n": PER_KEY, "text": ""})
-    new = Record(live.topic("items"), KEYS[0].encode(), header(schema_id) + body.getvalue(), 0)
-    copies = live.topic("copies")
-    with live.worker("copy") as worker:
-        live.send(good(live))
-        live.settle("copy")
-        with away(kafka, "registry"):
-            live.send([new, *(live.item(key, PER_KEY + (key == KEYS[0])) for key in KEYS)])
-            time.sleep(UNKNOWN_FOR + 1)
-            worker.await_log("registry does not answer")
-            lag = live.lag("copy")
-            assert kcat.count(live.app.processors["copy"].dead_letter_topic) == 0
-            assert worker.process.poll() is None
-        live.settle("copy")
-
-    assert sorted(lag.values())[:3] == [0, 0, 0], "the partitions without new ids go on"
-    assert sum(lag.values()) >= 2
-    assert kcat.count(live.app.processors["copy"].dead_letter_topic) == 0
-    wanted = {key: list(range(PER_KEY + 1 + (key == KEYS[0]))) for key in KEYS}
-    assert by_key(live.items(copies)) == wanted
-    assert kcat.count(copies) == sum(map(len, wanted.values()))
 
 
 def test_what_is_absent_at_the_start_is_told_with_exit_3(live: Live) -> None:
