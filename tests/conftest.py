@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live.app import PREFIX
 from live.kcat import Kcat
+from live.turns import Turns
 from live.workers import Live
 
 from streams.settings import Settings
@@ -29,6 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("embedded"):
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Turns:
+    """Keep tests apart that would be in each other's way."""
+    return Turns(config, log)
 
 
 @pytest.fixture

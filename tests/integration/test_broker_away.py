@@ -24,7 +24,7 @@ from streams.testing import Driver, plugin
 from streams.testing.backends import CONTAINER, EMBEDDED, Brokers, Choice
 from streams.testing.plugin import Kafka
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("broker-away")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

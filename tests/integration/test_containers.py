@@ -33,7 +33,7 @@ from streams.testing.containers.engine import engine
 from streams.testing.containers.owner import SESSION, SESSION_ID
 from streams.topology import TopicSpec
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.integration
 
 PATIENT = 60.0
 ABANDONED = """

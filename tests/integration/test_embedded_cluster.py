@@ -20,7 +20,7 @@ from streams.embedded import Cluster
 from streams.embedded.ports import free_ports
 from streams.embedded.processes import Process
 
-pytestmark = [pytest.mark.integration, pytest.mark.embedded, pytest.mark.xdist_group("embedded-cluster")]
+pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
 EMPTY_RECORD = {"type": "record", "name": "Nothing", "fields": []}
 OTHER_RECORD = {"type": "record", "name": "Something", "fields": []}

@@ -110,7 +110,6 @@ def test_a_topic_is_made_as_marked(kafka: Kafka, kafka_topic: KafkaTopic, tmp_pa
     assert admin.topic_config([kafka_topic.name])[kafka_topic.name]["max.message.bytes"] == "20000"
 
 
-@pytest.mark.xdist_group("names")
 @pytest.mark.parametrize("run", [1, 2])
 def test_a_topic_and_its_names_serve_one_test(kafka: Kafka, kafka_topic: KafkaTopic, tmp_path: Path, run: int) -> None:
     names = {kafka_topic.name, kafka_topic.group, kafka_topic.transactional_id}

@@ -121,7 +121,6 @@ def test_a_stop_commits_all_that_was_sent_so_nothing_repeats(plain: Live, kcat: 
     assert judgement == Judgement(4 * PORTION, 0, Counter())
 
 
-@pytest.mark.xdist_group("social")  # the topics of that story
 def test_kills_lose_nothing_and_leave_the_state_exact(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

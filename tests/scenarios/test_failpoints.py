@@ -242,7 +242,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
     }
 
 
-@pytest.mark.xdist_group("social")  # the topics of that story
 def test_kills_at_every_place_lose_and_repeat_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

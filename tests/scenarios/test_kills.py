@@ -26,22 +26,12 @@ from streams.supervisor import Job, Supervisor
 
 pytestmark = pytest.mark.integration
 
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
 KILLS = 4  # in each round
 SLICES = 16  # portions that the events of a round are sent in; a kill comes between two of them
 COMMIT_INTERVAL = timedelta(milliseconds=400)  # so long that most kills come while a transaction is open
 PAUSE = 0.3  # seconds at most, between a slice and a kill
 PATIENCE = 60.0  # seconds
-
-
-def story_of(seed: int) -> str:
-    """Name the story of a round; rounds of one story share its topics, so they run one after the other."""
-    return "social" if seed % 2 else "shipments"
-
-
-ROUNDS = [
-    pytest.param(seed, marks=pytest.mark.xdist_group(story_of(seed)))
-    for seed in range(1, int(os.environ.get("KILL_ROUNDS", "10")) + 1)
-]
 
 
 class Kill(NamedTuple):
@@ -142,11 +132,19 @@ def kills() -> Iterator[list[Kill]]:
     assert idle <= len(collected) // 2
 
 
-@pytest.mark.parametrize("seed", ROUNDS)
+@pytest.mark.parametrize(
+    ("name", "seed"), [("social" if seed % 2 else "shipments", seed) for seed in range(1, ROUNDS + 1)]
+)
 def test_killed_workers_lose_and_repeat_nothing(
-    seed: int, settings: Settings, kcat: Kcat, kills: list[Kill], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    seed: int,
+    settings: Settings,
+    kcat: Kcat,
+    kills: list[Kill],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    story = STORIES[story_of(seed)]
+    story = STORIES[name]
     monkeypatch.setattr(story_run, "Supervisor", Watched)
     story.write_sample(tmp_path, seed)
     round_ = Round(story, settings.model_copy(update={"commit_interval": COMMIT_INTERVAL}), tmp_path, seed)
