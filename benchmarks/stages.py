@@ -66,7 +66,7 @@ def main() -> None:
         "decode": lambda: decoder.decode(frames),
         "handler": lambda: [processor.handler(post, context) for post in posts],
         "encode": lambda: encoder.encode(headlines),
-        "whole step": lambda: task.step(records, lambda: time.monotonic() < 0),
+        "whole step": lambda: task.step(records, lambda: time.monotonic() < 0, 0),
     }
     for name, run in stages.items():
         print(f"{name:12} {cost(run):6.2f} us/record")
