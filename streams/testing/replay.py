@@ -189,26 +189,34 @@ class Replay:
             rows: Reads = {}
             expected.records += len(fared.given_up) + len(fared.handled) + len(fared.back)
             for record in fared.given_up:
-                self._add(record._replace(key=None), self._dead_letter(record), rows, expected)
+                self._add(record, self._dead_letter(record), rows, expected, came_back=True)
             back = list(fared.back)
             for record in fared.handled:
                 attempt = self._newest(record, rows, found)
                 while not _left(attempt, found) and (before := self._came_before(record, back, rows, found)):
                     back.remove(before[0])
-                    self._add(*before, rows, expected)
+                    self._add(*before, rows, expected, came_back=True)
                     attempt = self._newest(record, rows, found)
                 self._add(record, attempt, rows, expected)
-            for record in back:
-                self._add(record, self._newest(record, rows, found), rows, expected)
+            while back:
+                record, attempt = self._came_before(None, back, rows, found) or (
+                    back[0],
+                    self._newest(back[0], rows, found),
+                )
+                back.remove(record)
+                self._add(record, attempt, rows, expected, came_back=True)
         return expected
 
     def _came_before(
-        self, record: RawRecord, back: list[RawRecord], rows: Reads, found: Collection[Written]
+        self, record: RawRecord | None, back: list[RawRecord], rows: Reads, found: Collection[Written]
     ) -> tuple[RawRecord, _Attempt] | None:
-        """Return the next record of the same key that came back, if what it leaves at this point was found."""
-        first = next((one for one in back if one.key == record.key), None)
-        attempt = None if first is None else self._newest(first, rows, found)
-        return (first, attempt) if first is not None and attempt is not None and _left(attempt, found) else None
+        """Return a record that came back, of the same key, if what it leaves at this point was found."""
+        for one in back:
+            if record is None or one.key == record.key:
+                attempt = self._newest(one, rows, found)
+                if _left(attempt, found):
+                    return one, attempt
+        return None
 
     def _newest(self, record: RawRecord, rows: Reads, found: Collection[Written]) -> _Attempt:
         return _committed((self._attempt(record, rows, reads) for reads in self._tables.of(record)), found)
@@ -231,11 +239,15 @@ class Replay:
     def _dead_letter(self, record: RawRecord) -> _Attempt:
         return _Attempt([record._replace(topic=self._processor.dead_letter_topic)], [], {})
 
-    def _add(self, record: RawRecord, attempt: _Attempt, rows: Reads, expected: Expected) -> None:
+    def _add(
+        self, record: RawRecord, attempt: _Attempt, rows: Reads, expected: Expected, *, came_back: bool = False
+    ) -> None:
         rows.update(attempt.changed)
         for output in attempt.outputs:
+            unordered = came_back and output.topic == self._processor.dead_letter_topic  # nothing tells when it was
+            key = None if unordered else record.key
             expected.outputs.setdefault(output.topic, []).append(
-                Output(output.key, output.value, record.key, record.partition, record.offset)
+                Output(output.key, output.value, key, record.partition, record.offset)
             )
         for change in attempt.changes:
             table = expected.rows[change.topic]

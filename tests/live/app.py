@@ -7,13 +7,14 @@ import ctypes
 import hashlib
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from live.events import Appended, History, Item, Left, Measured, Right
-from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context
+from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context, Failure, Retry
 
 PREFIX = "live"
 SLOW = 0.002  # seconds
@@ -22,12 +23,15 @@ HANG, HANG_SECONDS = "hang", 600
 HOG = "hog"  # native code that never lets another thread run
 CALL, CALL_SECONDS = "call", 9.0  # of something outside, for longer than a transaction lives in a test
 CALLS = "LIVE_CALLS"  # the variable that names the file of calls
+DOWN, PARKED, KILL = "down", "parked", "kill"
+FLAGS = "LIVE_FLAGS"  # the variable that names the folder whose files say what fails now
+WAVERING = Failure(Retry(200, "200ms..1s"), by_type={LookupError: PARK}, pauses=False)
 MANY = 500  # outputs that together are larger than the limit
 LIMIT = "20000"  # bytes that a topic takes, where a test sends it more
 LARGE_BYTES = 30_000  # of noise, which no compression makes small
 
 
-def build(name: str) -> App:  # noqa: C901 - a list of declarations
+def build(name: str) -> App:  # noqa: C901, PLR0915 - a list of declarations
     """Declare the app; nothing of it is shared with an app of another name."""
     app = App(name, on_failure=DEAD_LETTER)  # at once; tests of retries say so
     items = app.topic(f"{name}.items", Item, key="key")
@@ -51,6 +55,14 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
         return copy(item, ctx)
 
     def stop(item: Item, ctx: Context) -> Item:
+        return copy(item, ctx)
+
+    def waver(item: Item, ctx: Context) -> Item:
+        if item.text in {DOWN, PARKED} and Path(os.environ[FLAGS], item.text).exists():
+            raise ConnectionError if item.text == DOWN else LookupError
+        if item.text == KILL:
+            os.write(2, b"killing itself\n")
+            os.kill(os.getpid(), signal.SIGKILL)
         return copy(item, ctx)
 
     def spread(item: Item, _ctx: Context) -> Iterator[Item]:
@@ -92,6 +104,7 @@ def build(name: str) -> App:  # noqa: C901 - a list of declarations
     app.processor(items, to=copies, on_failure=SKIP)(skip)
     app.processor(items, to=copies, on_failure=PARK)(park)
     app.processor(items, to=copies, on_failure=STOP)(stop)
+    app.processor(items, to=copies, on_failure=WAVERING)(waver)
     app.processor(items, to=copies)(spread)
     app.processor(copies)(follow)
     app.processor(items)(look_elsewhere)

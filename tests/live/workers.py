@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from live.app import build
+from live.app import FLAGS, build
 from live.events import Item
 from stories.read import TopicReader
 from streams.avro.codec import Codec
@@ -95,6 +95,8 @@ class Live:
         self.admin = Admin(settings)
         self.registry = Registry(settings.schema_registry_url or "")
         self._folder = folder
+        self.flags = folder / "flags"
+        self.flags.mkdir()
         self._publisher = Publisher(settings)
         self._commands = 0
         self.environment = {
@@ -103,6 +105,7 @@ class Live:
             "STREAMS_SESSION_TIMEOUT": "6s",
             "STREAMS_TRANSACTION_TIMEOUT": "4s",
             "STREAMS_STATE_DIR": str(settings.state_dir),
+            FLAGS: str(self.flags),
         }
 
     def close(self) -> None:

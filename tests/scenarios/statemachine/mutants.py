@@ -9,11 +9,14 @@ from unittest.mock import patch
 
 from streams.checkpoint import Checkpoint
 from streams.failpoints import Failpoint, reach
+from streams.failures import Failures
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Bounds
+from streams.state.task_state import Changes, TaskState
 from streams.testing.memory import Log, MemoryConsumer, MemoryProducer
 from streams.testing.memory.group import Membership
+from streams.waiting import Waiting
 from streams.worker import Worker
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -116,6 +119,65 @@ def store_written_in_two_steps() -> AbstractContextManager[Any]:
     return patch.object(Backend, "write", halves)
 
 
+def key_not_blocked_while_it_waits() -> AbstractContextManager[Any]:
+    """Handle a record although an earlier one of its key waits."""
+    return patch.object(Failures, "queue", lambda _self, _record, _now_ms: False)
+
+
+def waiting_rows_outside_the_transaction() -> AbstractContextManager[Any]:
+    """Send the rows of what waits by a second producer, without a transaction."""
+    tracked = MemoryProducer.send_tracked
+
+    def split(self: MemoryProducer, record: RawRecord, delivered: Callable[[int], None]) -> None:
+        if record.topic.endswith(".waiting"):
+            delivered(self._log.append(record, None, self.name))
+        else:
+            tracked(self, record, delivered)
+
+    return patch.object(MemoryProducer, "send_tracked", split)
+
+
+def offset_moves_before_the_row() -> AbstractContextManager[Any]:
+    """Commit the offset, and what waits with the next commit."""
+    changes = TaskState.changes
+
+    def late(self: TaskState) -> list[Changes]:
+        made = changes(self)
+        return [one for one in made if not one.name.endswith(".waiting")]
+
+    return patch.object(TaskState, "changes", late)
+
+
+def retries_out_of_order() -> AbstractContextManager[Any]:
+    """Give every record that waits a timer, not the first one of each key alone."""
+    return patch.object(Waiting, "is_first", lambda self, offset: offset in self.entries)
+
+
+def index_not_loaded() -> AbstractContextManager[Any]:
+    """Take a partition over without looking at what waits in it."""
+    return patch.object(Waiting, "load", lambda _self: None)
+
+
+def place_of_what_came_back_not_committed() -> AbstractContextManager[Any]:
+    """Commit what came of a re-driven record, and not how far the re-drives are."""
+    mark = Checkpoint.mark
+
+    def forgetful(self: Checkpoint, partition: TopicPartition, next_offset: int, *, outputs: int = 0) -> None:
+        if not partition.topic.endswith(".redrive"):
+            mark(self, partition, next_offset, outputs=outputs)
+
+    return patch.object(Checkpoint, "mark", forgetful)
+
+
+def origin_of_what_came_back_forgotten() -> AbstractContextManager[Any]:
+    """Take a re-driven record for the one of the input that has its offset."""
+
+    def misplaced(records: Sequence[RawRecord], source: TopicPartition) -> list[RawRecord]:
+        return [one._replace(topic=source.topic, headers=()) for one in records]
+
+    return patch("streams.stepper.as_read_first", misplaced)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     offsets_before_the_flush,
     position_committed,
@@ -126,4 +188,11 @@ MUTANTS: tuple[Mutant, ...] = (
     committed_after_lost,
     revoked_without_a_commit,
     store_written_in_two_steps,
+    key_not_blocked_while_it_waits,
+    waiting_rows_outside_the_transaction,
+    offset_moves_before_the_row,
+    retries_out_of_order,
+    index_not_loaded,
+    place_of_what_came_back_not_committed,
+    origin_of_what_came_back_forgotten,
 )
