@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import fastavro
 import pytest
+from live.app import RAISE
 from live.events import Item
 from live.kcat import Kcat
 from live.workers import Live
 from test_bad_input import KEYS, PER_KEY, by_key, good
+from test_dead_letter_topic import ENDS, MISSING, Cluster, identity
 
 from streams import App, Context
 from streams.avro.model import schema_of
@@ -106,3 +109,30 @@ def test_records_wait_for_a_registry_that_is_away(
     wanted = {key: list(range(PER_KEY + 1 + (key == KEYS[0]))) for key in KEYS}
     assert by_key(live.items(copies)) == wanted
     assert kcat.count(copies) == sum(map(len, wanted.values()))
+
+
+def test_a_broker_that_is_away_is_waited_for_and_a_topic_that_is_gone_is_not(live: Live, kafka: Kafka) -> None:
+    """Longer than a transaction lives, with dead letters on their way; as a team runs a worker."""
+    live.deploy("copy")
+    bad, fine = ([live.item(key, n, text) for n in range(20) for key in KEYS] for text in (RAISE, ""))
+    with live.worker("copy") as worker:
+        live.send(fine[:8])
+        live.settle("copy")
+        live.send([*bad, *fine[8:]])
+        with kafka.paused():
+            time.sleep(6)
+        live.settle("copy")
+        assert "as they have to be" not in worker.log()
+        letters = live.read(live.app.processors["copy"].dead_letter_topic)
+        given = Counter(item.n for item in live.items(live.topic("copies")))
+
+        Cluster(kafka.bootstrap_servers).delete(letters[0].topic)
+        live.send(bad[:1])
+        assert worker.wait(ENDS) == 4
+        said = worker.log().rpartition("error in processor copy: ")[2]
+        assert MISSING.format(topic=letters[0].topic) in said
+        assert "streams topic create" in said
+        assert "starting it again" not in said, "a restart would mend nothing"
+    assert Counter(map(identity, letters)) == Counter(map(identity, bad))
+    assert given == Counter(list(range(20)) * len(KEYS))
+    print(f"{len(letters)} dead letters and {len(fine)} outputs compared")

@@ -324,30 +324,3 @@ def test_what_is_wrong_at_the_start_is_told_all_at_once(live: Live, kafka: Kafka
     with live.worker("park"):
         live.settle("park")
     assert [item.n for item in live.items(output(processor))] == [0]
-
-
-def test_a_broker_that_is_away_is_waited_for_and_a_topic_that_is_gone_is_not(live: Live, kafka: Kafka) -> None:
-    """Longer than a transaction lives, with dead letters on their way; as a team runs a worker."""
-    live.deploy("copy")
-    bad, good = ([live.item(key, n, text) for n in range(20) for key in KEYS] for text in (RAISE, ""))
-    with live.worker("copy") as worker:
-        live.send(good[:8])
-        live.settle("copy")
-        live.send([*bad, *good[8:]])
-        with kafka.paused():
-            time.sleep(6)
-        live.settle("copy")
-        assert "as they have to be" not in worker.log()
-        letters = live.read(live.app.processors["copy"].dead_letter_topic)
-        given = Counter(item.n for item in live.items(live.topic("copies")))
-
-        Cluster(kafka.bootstrap_servers).delete(letters[0].topic)
-        live.send(bad[:1])
-        assert worker.wait(ENDS) == 4
-        said = worker.log().rpartition("error in processor copy: ")[2]
-        assert MISSING.format(topic=letters[0].topic) in said
-        assert "streams topic create" in said
-        assert "starting it again" not in said, "a restart would mend nothing"
-    assert Counter(map(identity, letters)) == Counter(map(identity, bad))
-    assert given == Counter(list(range(20)) * len(KEYS))
-    print(f"{len(letters)} dead letters and {len(good)} outputs compared")

@@ -15,6 +15,7 @@ TOGETHER: Final = {
     "test_broker_away.py::": "a broker that is stopped",
     "test_containers.py::": "containers",
     "test_embedded_cluster.py::": "an embedded cluster",
+    "test_dead_letter_topic.py::": "faults of topics",
     "test_plugin.py::test_a_topic_and_its_names_serve_one_test": "names",
 }
 
