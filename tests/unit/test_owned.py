@@ -155,6 +155,22 @@ def test_a_rewind_forgets_everything_since_the_commit() -> None:
     assert set(one.refusals) == {3}  # what the broker refuses, it refuses again
 
 
+def test_a_refusal_lasts_until_its_answer_is_committed() -> None:
+    """Then whoever comes again, from what waits or back, is tried again; its place may be before what is committed."""
+    one = owned(9)
+    one.refusals = {3: SendError("too large"), 5: SendError("too large")}
+    one.settle()
+    assert set(one.refusals) == {3, 5}
+    one.answered.add(3)
+    one.rewind()
+    one.settle()
+    assert set(one.refusals) == {3, 5}
+    one.answered.add(3)
+    one.settle()
+    assert set(one.refusals) == {5}
+    assert not one.answered
+
+
 def test_a_record_that_is_to_be_refused_is_stepped_alone() -> None:
     one = owned()
     one.refusals = {1: SendError("x"), 2: SendError("y")}
