@@ -46,7 +46,7 @@ def test_two_bad_looks_are_and_it_stays_so() -> None:
 
 
 def test_it_looks_from_time_to_time_for_what_is_missing_alone() -> None:
-    watch = TopicWatch(looks(None, AWAY, GONE, None, GONE, GONE), looks(GONE, GONE), every=0.01)
+    watch = TopicWatch(looks(None, AWAY, GONE, None, GONE, GONE), looks(), every=0.01)
     watch.tell()
     watch.start()
     watch.join(10)
