@@ -33,6 +33,11 @@ _STALE_LEADER = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 }
+_NO_COORDINATOR = {  # for a moment after a broker was away
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 _LEADER_WAIT = 0.1  # seconds
 
 
@@ -256,13 +261,21 @@ class Admin:
         if group not in self._members:
             client = {**common(self._settings, f"{group}-admin", "C"), "group.id": group, "enable.auto.commit": False}
             self._members[group] = made(Consumer, {**client, "isolation.level": "read_uncommitted"})
+        deadline = time.monotonic() + self._timeout
+        while True:
+            answered, failed = self._committed(group, partitions)
+            if failed is None:
+                return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in answered if tp.offset >= 0}
+            if failed.code() not in _NO_COORDINATOR or time.monotonic() > deadline:
+                raise translate(failed, doing, self._servers)
+            time.sleep(_LEADER_WAIT)
+
+    def _committed(self, group: str, partitions: list[Assigned]) -> tuple[list[Assigned], KafkaError | None]:
         try:
             answered = self._members[group].committed(partitions, self._timeout)
         except KafkaException as raised:
-            raise translate(error_of(raised), doing, self._servers) from raised
-        for failed in (tp.error for tp in answered if tp.error is not None):
-            raise translate(failed, doing, self._servers)
-        return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in answered if tp.offset >= 0}
+            return [], error_of(raised)
+        return answered, next((tp.error for tp in answered if tp.error is not None), None)
 
     def _metadata(self, doing: str) -> Any:
         try:

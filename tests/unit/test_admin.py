@@ -46,7 +46,12 @@ class Broker:
 
 
 class Member:
-    """Stands for a consumer, which answers for offsets with what it is given: offsets or an error."""
+    """Stands for a consumer, which answers for offsets with what it is given: offsets or an error.
+
+    Before it does, it fails as often as it is told to.
+    """
+
+    failures: list[int]
 
     made: list[dict[str, Any]]
     answer: Any
@@ -55,6 +60,8 @@ class Member:
         Member.made.append(config)
 
     def committed(self, partitions: list[TopicPartition], _timeout: float) -> list[TopicPartition]:
+        if Member.failures:
+            raise KafkaException(KafkaError(Member.failures.pop()))
         if isinstance(Member.answer, KafkaException):
             raise Member.answer
         for partition, offset in zip(partitions, Member.answer, strict=True):
@@ -68,7 +75,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(module, "AdminClient", lambda *_, **__: made)
     monkeypatch.setattr(module, "_LEADER_WAIT", 0.0)
     monkeypatch.setattr(module, "Consumer", Member)
-    Member.made, Member.answer = [], [5, -1001]
+    Member.made, Member.answer, Member.failures = [], [5, -1001], []
     return made
 
 
@@ -97,6 +104,14 @@ def test_offsets_that_are_not_to_be_had_are_told(admin: Admin, code: int, error:
     Member.answer = KafkaException(KafkaError(code))
     with pytest.raises(error, match=r"asking for the offsets of group app\.copy"):
         admin.committed("app.copy")
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("code", sorted(module._NO_COORDINATOR))
+def test_a_coordinator_that_is_only_just_back_is_asked_again(admin: Admin, code: int) -> None:
+    Member.failures = [code, code]
+    assert admin.committed("app.copy") == {Partition("posts", 0): 5}
+    assert Member.failures == []
 
 
 @pytest.mark.parametrize("code", sorted(module._STALE_LEADER))
