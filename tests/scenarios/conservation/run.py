@@ -28,7 +28,7 @@ from .judge import Judge, Verdict
 
 MODULE = "tests.scenarios.conservation.app"
 STEP = 0.1  # seconds
-PATIENCE = 60.0
+PATIENCE = 120.0
 SETTLING = 300.0
 WORKERS = 2
 
