@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from live.app import build
 from streams.app import App
-from streams.owned import Owned
-from streams.record import TopicPartition
+from streams.owned import Feed, Owned
+from streams.record import RawRecord, TopicPartition
 from streams.state.task_state import TaskState
-from streams.worker import Worker
+from streams.stepper import Stepper
+from streams.task import Step
 
 
 def keep_state() -> None:
@@ -20,14 +21,18 @@ def keep_state() -> None:
 
 def mark_early() -> None:
     """Mark what was polled, not what was processed."""
-    step = Worker._step
+    step = Stepper._step
 
-    def marking(self: Worker, partition: TopicPartition, owned: Owned) -> None:
-        polled = owned.buffer[-1].offset + 1
-        step(self, partition, owned)
-        self._checkpoint.mark(partition, polled)
+    def marking(
+        self: Stepper, partition: TopicPartition, owned: Owned, batch: list[RawRecord], source: Feed | None
+    ) -> Step:
+        polled = owned.buffer[-1].offset + 1 if source is owned else None
+        done = step(self, partition, owned, batch, source)
+        if polled is not None:
+            self._checkpoint.mark(partition, polled)
+        return done
 
-    Worker._step = marking  # type: ignore[method-assign]
+    Stepper._step = marking  # type: ignore[method-assign]
 
 
 FAULTS: Final[dict[str, Callable[[], Any]]] = {

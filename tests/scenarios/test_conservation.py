@@ -19,9 +19,8 @@ pytestmark = pytest.mark.integration
 RECORDS = 20_000
 
 
-@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
-def test_every_record_is_conserved(guarantee: str, settings: Settings, tmp_path: Path) -> None:
-    chosen = settings.model_copy(update={"guarantee": guarantee, "log_level": "error"})
+def test_every_record_is_conserved(settings: Settings, tmp_path: Path) -> None:
+    chosen = settings.model_copy(update={"log_level": "error"})
     run = Run(chosen, f"{PREFIX}{uuid.uuid4().hex[:6]}", tmp_path)
     try:
         churn = run.churned(RECORDS, crashes=2, rebalances=2, seconds=12.0, tell=print)
@@ -35,5 +34,4 @@ def test_every_record_is_conserved(guarantee: str, settings: Settings, tmp_path:
     assert verdict.compared > 2 * RECORDS
     assert min(verdict.dead_lettered, verdict.parked, verdict.skipped) > 5
     assert (verdict.lost, verdict.changed_bytes, verdict.told[:5] if verdict.lost else []) == (0, 0, [])
-    if guarantee == "exactly_once":
-        assert verdict.holds, verdict.told
+    assert verdict.holds, verdict.told
