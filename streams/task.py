@@ -241,9 +241,7 @@ class Task:
             except RecordError as error:
                 return self._failed(record, error, mark)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; its record pays, nobody else
-                failure = HandlerError()
-                failure.__cause__ = error
-                return self._failed(record, failure, mark)
+                return self._failed(record, _raised(error), mark)
             if self._has_inbox:
                 outcome = self._context.outcome
         if waits and record.offset in waits:
@@ -324,6 +322,13 @@ class Task:
                     if output.topic in headers:
                         headers[output.topic].append(((EVENT_ID, f"{source}/{number}".encode()),))
         return headers
+
+
+def _raised(error: BaseException) -> HandlerError:
+    """Wrap what a handler raised; not in the frame that caught it: a variable there would keep all of it in a cycle."""
+    failure = HandlerError()
+    failure.__cause__ = error
+    return failure
 
 
 class _Failure(NamedTuple):
