@@ -95,13 +95,11 @@ class Failures:
             return [], "skipped"
         return [dead_letter(record, self._refusal(error, failures, now_ms), self._dead_letter_topic)], error.stage
 
-    def release(self, key: bytes | None, offset: int | None, now_ms: int) -> int:
-        """Have what waits of a key, or the one record of it, tried at once; return how many records that are."""
-        chosen = self._waiting_of(key, offset)
-        for at in chosen:
+    def release(self, key: bytes | None, offset: int | None, now_ms: int) -> None:
+        """Have what waits of a key, or the one record of it, tried at once."""
+        for at in self._waiting_of(key, offset):
             assert self.waiting is not None
             self.waiting.release(at, now_ms)
-        return len(chosen)
 
     def drop(self, key: bytes | None, offset: int | None, now_ms: int) -> list[RawRecord]:
         """Give up what waits of a key, or the one record of it; return its dead letters."""

@@ -23,22 +23,22 @@ class Handling:
         """Tell whether a handler of a new record could begin now, or one can be stepped."""
         return True
 
-    def can_go_on(self, owned: Owned, record: RawRecord) -> bool:  # noqa: ARG002
+    def can_go_on(self, owned: Owned, record: RawRecord) -> bool:  # noqa: ARG002 - the same
         """Tell the same of a record that waited or comes back."""
         return True
 
     def begin(self, partition: TopicPartition, owned: Owned) -> None:
         """Begin what is buffered."""
 
-    def ready(self, owned: Owned, batch: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002
+    def ready(self, owned: Owned, batch: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002 - the same
         """Return the records of a batch that can be stepped, up to the first that cannot."""
         return batch
 
-    def retry(self, owned: Owned, due: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002
+    def retry(self, owned: Owned, due: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002 - the same
         """Begin records that waited; return those that can be stepped."""
         return due
 
-    def come_back(self, owned: Owned, batch: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002
+    def come_back(self, owned: Owned, batch: list[RawRecord]) -> list[RawRecord]:  # noqa: ARG002 - the same
         """Begin records that come back; return those that can be stepped, up to the first that cannot."""
         return batch
 

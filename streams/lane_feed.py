@@ -70,7 +70,7 @@ class LaneFeed(Handling):
     ahead = True
 
     @property
-    def running(self) -> int:  # type: ignore[override]
+    def running(self) -> int:  # type: ignore[override]  # read only, here and there
         """How many handlers run now, those behind a fence included."""
         return self._lanes.running
 

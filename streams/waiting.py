@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from streams.dead_letters import describe, kind_of
@@ -66,14 +67,6 @@ class Waiting:
         entry = self.entries.get(offset)
         return entry is not None and (entry.key is None or self.queues[entry.key][0] == offset)
 
-    def count(self, status: WaitingStatus) -> int:
-        """Count the rows of a status."""
-        return sum(entry.status is status for entry in self.entries.values())
-
-    def oldest_ms(self) -> int | None:
-        """Return the time of the oldest record that waits."""
-        return min((entry.timestamp_ms for entry in self.entries.values()), default=None)
-
     def has_room(self, size: int) -> bool:
         """Tell whether a store that was full takes records again, the one of this size at least."""
         few = len(self.entries) < self._most_records * _ROOM and self._bytes < self._most_bytes * _ROOM
@@ -87,7 +80,7 @@ class Waiting:
         Raises:
             WaitingFullError: there is no room.
         """
-        size = _size(record)
+        size = _size(record.key, record.value, record.headers)
         if len(self.entries) >= self._most_records or (self.entries and self._bytes + size > self._most_bytes):
             raise WaitingFullError(size)
         row = WaitingRecord(
@@ -106,7 +99,7 @@ class Waiting:
             kind="" if error is None else kind_of(error),
             message="" if error is None else _message(error),
         )
-        self._put(record.offset, row)
+        self._put(record.offset, row, size)
 
     def failed(self, offset: int, status: WaitingStatus, *, due_ms: int, now_ms: int, error: RecordError) -> None:
         """Note that a waiting record failed once more, or for the first time if it was queued."""
@@ -124,6 +117,7 @@ class Waiting:
                     "message": _message(error),
                 }
             ),
+            self.entries[offset].size,
         )
 
     def release(self, offset: int, now_ms: int) -> None:
@@ -134,6 +128,7 @@ class Waiting:
             row.model_copy(
                 update={"status": WaitingStatus.RETRYING, "due_ms": now_ms, "attempts": 0, "failed_ms": now_ms}
             ),
+            self.entries[offset].size,
         )
 
     def done(self, offset: int) -> None:
@@ -174,7 +169,7 @@ class Waiting:
             kept.clear()
         self._bytes, self._changed = 0, False
         for offset, row in self._state.items(self._store):
-            self._apply(offset, _entry(row))
+            self._apply(offset, _entry(row, _size(row.key, row.value, [(one.name, one.value) for one in row.headers])))
 
     def reload(self) -> None:
         """Read it anew if it changed since it was read."""
@@ -190,11 +185,11 @@ class Waiting:
         assert row is not None, f"the index names offset {offset}, the store does not have it"
         return row
 
-    def _put(self, offset: int, row: WaitingRecord | None) -> None:
+    def _put(self, offset: int, row: WaitingRecord | None, size: int = 0) -> None:
         self._state.put(self._store, offset, row)
         self._state.undo.append(self, offset, self.entries.get(offset), False)
         self._changed = True
-        self._apply(offset, None if row is None else _entry(row))
+        self._apply(offset, None if row is None else _entry(row, size))
 
     def _apply(self, offset: int, entry: Entry | None) -> None:
         before = self.entries.pop(offset, None)
@@ -247,12 +242,9 @@ def _message(error: RecordError) -> str:
     return describe(error)[:MAX_TEXT].encode(errors="replace").decode()
 
 
-def _entry(row: WaitingRecord) -> Entry:
-    headers = sum(len(header.name) + len(header.value or b"") for header in row.headers)
-    size = len(row.key or b"") + len(row.value or b"") + headers
+def _entry(row: WaitingRecord, size: int) -> Entry:
     return Entry(row.key, row.status, row.due_ms, row.attempts, row.failed_ms, size, row.timestamp_ms)
 
 
-def _size(record: RawRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
+def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(held or b"") for name, held in headers)

@@ -215,7 +215,9 @@ class Model(RuleBasedStateMachine):
         for key in keys:
             assert self.waiting.of_key(key) == sorted(at for at, row in self.rows.items() if row.key == key)
         for status in WaitingStatus:
-            assert self.waiting.count(status) == sum(row.status is status for row in self.rows.values())
+            assert sum(entry.status is status for entry in self.waiting.entries.values()) == sum(
+                row.status is status for row in self.rows.values()
+            )
 
     @invariant()
     def whoever_is_due_is_told_once_and_stays(self) -> None:
@@ -299,14 +301,6 @@ def test_a_key_with_many_records_costs_no_memory_for_timers() -> None:
         assert [one.offset for one in waiting.due(10, 64)] == [offset]
         waiting.done(offset)
     assert (len(waiting), waiting.next_due(), waiting._timers, waiting.queues) == (0, None, [], {})
-
-
-def test_the_oldest_is_known() -> None:
-    waiting, _ = make()
-    assert waiting.oldest_ms() is None
-    for offset in (7, 3, 5):
-        waiting.add(record(offset, None), WaitingStatus.PARKED, due_ms=0, now_ms=0, error=failure())
-    assert waiting.oldest_ms() == 1_003
 
 
 def test_what_is_no_row_has_no_answer() -> None:
