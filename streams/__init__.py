@@ -7,11 +7,11 @@ from streams.app import App
 from streams.breaker import Dependency
 from streams.context import Context
 from streams.errors import CircuitOpenError, ReplyTimeoutError, StreamsError, UsageError
-from streams.inbox import Inbox
-from streams.policy import Failure, FailurePolicy, Retry
+from streams.failures.policy import Failure, FailurePolicy, Retry
+from streams.idempotency.inbox import Inbox
 from streams.publisher import Publisher
 from streams.record import Record, TopicPartition
-from streams.requests import Requester
+from streams.requests.requester import Requester
 from streams.topic import Store, Table, Topic
 
 DEAD_LETTER = FailurePolicy.DEAD_LETTER

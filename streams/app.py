@@ -13,9 +13,9 @@ from streams.breaker import Dependency
 from streams.context import Context
 from streams.duration import duration
 from streams.errors import UsageError
-from streams.inbox import Inbox
+from streams.failures.policy import DEFAULT, Failure, FailurePolicy
+from streams.idempotency.inbox import Inbox
 from streams.keys import Key
-from streams.policy import DEFAULT, Failure, FailurePolicy
 from streams.state.task_state import Declared
 from streams.testing.driver import MemoryDriver
 from streams.topic import COMPACTED, DEFAULT_PARTITIONS, MOST_NAME_LENGTH, Store, Table, Topic, qualified

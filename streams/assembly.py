@@ -16,23 +16,22 @@ import structlog
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
 from streams.context import Context
-from streams.ends import EndWatch
 from streams.errors import FencedError, StreamsError
-from streams.journal import Journal
-from streams.judgement import Judgement
+from streams.failures.journal import Journal
+from streams.failures.judgement import Judgement
+from streams.failures.waiting import Waiting
+from streams.health.observe import Observer, Reporter
+from streams.health.progress import WorkerProgress
 from streams.kafka import config
 from streams.kafka.admin import Admin, partition_of
 from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
-from streams.lane_feed import LaneFeed
-from streams.observe import Observer, Reporter
-from streams.orphans import OrphanWatch
+from streams.lanes.feed import LaneFeed
+from streams.lanes.runners import LoopRunner, Runner, ThreadRunner
 from streams.ports import Input, Output
 from streams.preflight import check_access, check_topics, commit_interval, load_codecs, smallest_limit
-from streams.progress import WorkerProgress
 from streams.record import TopicPartition
-from streams.reply_gate import gated
-from streams.runners import LoopRunner, Runner, ThreadRunner
+from streams.requests.gate import gated
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings, require
 from streams.slot import Slot
@@ -42,9 +41,10 @@ from streams.state.protocol import StateStore
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task
-from streams.topic_watch import TopicWatch
 from streams.topology import Handler, Processor, Runs
-from streams.waiting import Waiting
+from streams.watch.ends import EndWatch
+from streams.watch.orphans import OrphanWatch
+from streams.watch.topics import TopicWatch
 from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from streams.event_ids import made_of
+from streams.idempotency.event_ids import made_of
 from streams.keys import Key
 from streams.record import RawRecord
 from streams.state.task_state import TaskState

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from streams.failpoints import Failpoint, reach
-from streams.handling import Handling
+from streams.failures.redrives import Redrives
+from streams.lanes.handling import Handling
 from streams.owned import Feed, Hold, Owned
 from streams.ports import Input
 from streams.record import TopicPartition
-from streams.redrives import Redrives
 from streams.state.restore import Restorer
 from streams.state.task_state import TaskState
 from streams.task import Task

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.avro.registry import Registry
-from streams.event_ids import headers_of
+from streams.idempotency.event_ids import headers_of
 from streams.kafka import config
 from streams.kafka.idempotent import IdempotentProducer
 from streams.local import default_settings

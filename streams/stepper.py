@@ -13,17 +13,17 @@ from functools import partial
 from streams.checkpoint import Checkpoint
 from streams.errors import HoldError, UnknownSchemaError, WaitingFullError
 from streams.failpoints import Failpoint, reach
-from streams.failure_log import FailureLog
-from streams.handling import Handling
-from streams.journal import Journal
-from streams.judgement import Judgement
-from streams.narrowing import Narrowing
+from streams.failures.journal import Journal
+from streams.failures.judgement import Judgement
+from streams.failures.log import FailureLog
+from streams.failures.narrowing import Narrowing
+from streams.failures.redrives import RELEASE, Redrives, as_read_first, chosen, command
+from streams.health.progress import Activity
+from streams.lanes.handling import Handling
 from streams.owned import Feed, Hold, Owned
 from streams.partitions import Partitions
 from streams.ports import Output
-from streams.progress import Activity
 from streams.record import RawRecord, TopicPartition
-from streams.redrives import RELEASE, Redrives, as_read_first, chosen, command
 from streams.schema_lookup import SchemaLookup
 from streams.task import Step
 

@@ -15,15 +15,15 @@ from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import PROCESSED, Context
 from streams.errors import DecodeError, EncodeError, HandlerError, HoldError, RecordError, StreamsError
-from streams.event_ids import EVENT_ID, made_of
-from streams.failures import Failures
-from streams.inbox import WITHOUT_ID, Sweep
-from streams.judgement import Judgement
+from streams.failures.failures import Failures
+from streams.failures.judgement import Judgement
+from streams.failures.waiting import Waiting
+from streams.idempotency.event_ids import EVENT_ID, made_of
+from streams.idempotency.inbox import WITHOUT_ID, Sweep
 from streams.record import UNSET, Headers, RawRecord, Record
-from streams.replies import checked, replies
+from streams.requests.replies import checked, replies
 from streams.state.task_state import TaskState
 from streams.topology import Processor
-from streams.waiting import Waiting
 
 MAX_STEP_OUTPUTS = 10_000  # a step ends between two records once it holds so many
 MAX_RECORD_OUTPUTS = 100_000  # more from one record is a handler error

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from streams.context import Context
 from streams.errors import UsageError
-from streams.inbox import Inbox
-from streams.policy import Failure, FailurePolicy, as_failure
+from streams.failures.policy import Failure, FailurePolicy, as_failure
+from streams.failures.waiting_record import WaitingRecord
+from streams.idempotency.inbox import Inbox
 from streams.state.task_state import Declared
 from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name, qualified
-from streams.waiting_record import WaitingRecord
 
 V = TypeVar("V")
 

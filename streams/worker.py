@@ -25,14 +25,14 @@ from streams.errors import (
     SendError,
 )
 from streams.failpoints import Failpoint, reach
-from streams.handling import Handling
-from streams.journal import Journal
-from streams.judgement import Judgement
-from streams.narrowing import Narrowing
+from streams.failures.journal import Journal
+from streams.failures.judgement import Judgement
+from streams.failures.narrowing import Narrowing
+from streams.health.progress import Activity
+from streams.lanes.handling import Handling
 from streams.owned import Owned
 from streams.partitions import Partitions, numbers
 from streams.ports import Input, Output
-from streams.progress import Activity
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer

@@ -11,8 +11,8 @@ from streams.avro.registry import Registry, UnknownIdError
 from streams.avro.wire import split
 from streams.cli.literals import literal
 from streams.errors import DecodeError, UsageError
+from streams.failures.policy import FailurePolicy
 from streams.load import load_app
-from streams.policy import FailurePolicy
 from streams.record import RawRecord
 from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.topology import Processor

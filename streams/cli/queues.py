@@ -21,12 +21,12 @@ from streams.dlq.queue import Queue
 from streams.dlq.waiting import Decode
 from streams.dlq.where import Where
 from streams.errors import UnknownSchemaError, UsageError
+from streams.failures.waiting_record import WaitingRecord
 from streams.kafka.admin import Admin
 from streams.load import load_app
 from streams.logs import configure_logs
 from streams.record import RawRecord
 from streams.settings import Settings, require
-from streams.waiting_record import WaitingRecord
 
 Target = Annotated[
     str, typer.Argument(metavar="MODULE:APP|GROUP", help="The app, or the group of a processor: <app>.<processor>.")

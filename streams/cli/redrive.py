@@ -35,7 +35,7 @@ from streams.dlq.notes import Audit, somebody
 from streams.dlq.plan import MAX_REDRIVES, Choice, Plan
 from streams.dlq.queue import Queue
 from streams.errors import UsageError
-from streams.redrives import DROP, RELEASE
+from streams.failures.redrives import DROP, RELEASE
 
 
 class SendTo(StrEnum):

@@ -20,8 +20,8 @@ from streams.cli.moments import FORMS
 from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
 from streams.cli.spans import known_topic, select, spans
 from streams.cli.stop import Stop, stoppable
-from streams.dead_letters import describe
 from streams.errors import EXIT_FAILED, UsageError
+from streams.failures.dead_letters import describe
 from streams.kafka.admin import Admin, Range
 from streams.load import load_app
 from streams.preflight import check_topics, smallest_limit

@@ -12,7 +12,7 @@ from streams.dlq.plan import Choice
 from streams.dlq.queue import Queue
 from streams.dlq.waiting import Waiter, waiter_fields, waiting, waiting_at
 from streams.errors import UsageError
-from streams.waiting_record import WaitingStatus
+from streams.failures.waiting_record import WaitingStatus
 
 
 def chosen_waiters(found: Cluster, queue: Queue, chosen: Choice, *, parked: bool) -> list[Waiter]:

@@ -15,7 +15,7 @@ from streams.dlq.notes import DROPPED, REDRIVEN
 from streams.dlq.plan import ORIGIN, Action, Plan, Verdict
 from streams.dlq.queue import Queue
 from streams.dlq.waiting import Waiter, command
-from streams.redrives import DROP
+from streams.failures.redrives import DROP
 
 _MOST_MESSAGE = 160  # characters
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from streams.dead_letters import ORIGIN, REASONS, REDRIVES
+from streams.failures.dead_letters import ORIGIN, REASONS, REDRIVES
 from streams.record import Headers, RawRecord, Record
 
 DEAD_LETTER: Final = "streams.dead_letter"

@@ -12,10 +12,10 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from streams.dead_letters import ORIGIN, REDRIVES
 from streams.dlq.letter import DEAD_LETTER, Letter, Place, read_place
+from streams.failures.dead_letters import ORIGIN, REDRIVES
+from streams.failures.redrives import COMMAND
 from streams.record import RawRecord, Record
-from streams.redrives import COMMAND
 
 REDRIVEN, DROPPED = "redriven", "dropped"
 

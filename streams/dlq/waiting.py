@@ -9,10 +9,10 @@ from streams.dlq.fields import Describe, record_fields
 from streams.dlq.letter import Place, redrives_of, short_class
 from streams.dlq.plan import Action
 from streams.errors import DecodeError
+from streams.failures.redrives import COMMAND, OFFSET
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.keys import KEY_CODECS
 from streams.record import RawRecord, Record
-from streams.redrives import COMMAND, OFFSET
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 Decode = Callable[[bytes], WaitingRecord]
 """Decodes a row, or raises DecodeError."""

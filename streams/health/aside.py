@@ -5,10 +5,10 @@ from __future__ import annotations
 from streams.dlq.letter import Letter
 from streams.dlq.queue import Queue
 from streams.dlq.waiting import Decode, waiting
+from streams.failures.waiting_record import WaitingStatus
 from streams.health.words import Finding
 from streams.kafka.admin import Admin
 from streams.record import TopicPartition
-from streams.waiting_record import WaitingStatus
 
 MOST_READ = 200_000  # records of a topic; more are not read to count them
 

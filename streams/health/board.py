@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streams.progress import PartitionProgress, Totals, WorkerProgress
+from streams.health.progress import PartitionProgress, Totals, WorkerProgress
 
 NOTHING = Totals()
 STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again

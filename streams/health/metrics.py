@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from streams.health.board import PartitionView, WorkerView
-from streams.progress import BOUNDS, NO_OUTCOMES, PartitionProgress, Times, Totals
+from streams.health.progress import BOUNDS, NO_OUTCOMES, PartitionProgress, Times, Totals
 
 DISTRIBUTION = "straightstream"
 

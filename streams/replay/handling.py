@@ -14,10 +14,10 @@ from streams.assembly import open_state
 from streams.avro.codec import Codec
 from streams.avro.registry import UnknownIdError
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
-from streams.policy import FailurePolicy, as_failure
+from streams.failures.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
 from streams.replay.handlers import in_this_thread
-from streams.replies import made_at
+from streams.requests.replies import made_at
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
 from streams.task import Task

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from streams.errors import ReplyTimeoutError, UsageError
-from streams.replies import CORRELATION_ID, Address, reply_topic
+from streams.requests.replies import CORRELATION_ID, Address, reply_topic
 from streams.testing.memory import Log
 from streams.topic import Topic
 from streams.topology import Processor, TopicSpec

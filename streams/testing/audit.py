@@ -8,19 +8,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from streams.avro.codec import Codec
 from streams.breaker import unguarded
-from streams.dead_letters import REDRIVES
 from streams.errors import DroppedError, UnknownSchemaError, UsageError
+from streams.failures.dead_letters import REDRIVES
+from streams.failures.redrives import as_read_first, command
+from streams.failures.waiting_record import WaitingRecord
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
-from streams.redrives import as_read_first, command
-from streams.replies import made_at
+from streams.requests.replies import made_at
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
 from streams.testing.replay import Expected, Fared, Place, Replay
 from streams.testing.simulation import Runtime
 from streams.testing.surface import dead_letter_of
 from streams.topology import Processor
-from streams.waiting_record import WaitingRecord
 
 A_WHILE = 0.01  # seconds between two runs of a handler: one that looks at the clock should see another time
 

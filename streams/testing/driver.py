@@ -19,9 +19,10 @@ from streams.breaker import Dependency
 from streams.duration import duration
 from streams.errors import UsageError
 from streams.failpoints import Failpoint
+from streams.failures.waiting_record import WaitingRecord
 from streams.keys import Key
 from streams.record import UNSET, Headers, RawRecord, Record
-from streams.replies import request_headers
+from streams.requests.replies import request_headers
 from streams.settings import given_settings
 from streams.testing.asking import Asker, replying
 from streams.testing.audit import Audit
@@ -36,7 +37,6 @@ from streams.testing.surface import DeadLetter, dead_letter_of
 from streams.testing.topics import Topics
 from streams.topic import Store, Table, Topic
 from streams.topology import Processor, TopicSpec
-from streams.waiting_record import WaitingRecord
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")

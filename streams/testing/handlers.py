@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, TypeVar, TypeVarTuple
 
 from streams.errors import RevokedError
-from streams.runners import Job
+from streams.lanes.runners import Job
 
 R = TypeVar("R")
 J = TypeVar("J", bound=Job)

@@ -14,6 +14,7 @@ from streams.avro.codec import Codec
 from streams.avro.model import versions_of
 from streams.avro.registry import Registry
 from streams.errors import StreamsError, UnknownSchemaError, UnreachableError, UsageError
+from streams.failures.waiting_record import WaitingRecord
 from streams.kafka import config
 from streams.kafka.admin import Admin, Range
 from streams.kafka.consumer import Reader
@@ -27,7 +28,6 @@ from streams.testing.threads import WorkerThreads
 from streams.testing.unfinished import tried_again
 from streams.topic import Store, Table, Topic
 from streams.topology import Processor, TopicSpec
-from streams.waiting_record import WaitingRecord
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")

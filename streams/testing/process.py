@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from streams.assembly import build_worker
 from streams.errors import AbortedError, StreamsError
 from streams.preflight import commit_interval, load_codecs
-from streams.reply_gate import gated
+from streams.requests.gate import gated
 from streams.schema_lookup import SchemaLookup
 from streams.settings import Settings
 from streams.state.backend import Backend

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, cast
 from streams.avro.codec import Codec
 from streams.context import Context
 from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, UnknownSchemaError
-from streams.policy import FailurePolicy
+from streams.failures.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
-from streams.replies import Address, address_of
+from streams.requests.replies import Address, address_of
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
 from streams.testing.handlers import complete
 from streams.topic import Store, Table

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-from streams.dead_letters import REASONS
+from streams.failures.dead_letters import REASONS
 from streams.keys import Key
 from streams.record import Headers, RawRecord, Record
 from streams.topic import Store, Table, Topic

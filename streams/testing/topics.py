@@ -11,7 +11,7 @@ from uuid import UUID
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import UnknownSchemaError, UsageError
-from streams.event_ids import headers_of
+from streams.idempotency.event_ids import headers_of
 from streams.record import UNSET, RawRecord, Record
 from streams.testing.memory import Log, MemoryRegistry
 from streams.topic import Table, Topic

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import Record, TopicPartition
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 
 def tried_again(records: Iterable[Record[bytes | None, WaitingRecord | None]]) -> dict[TopicPartition, int]:

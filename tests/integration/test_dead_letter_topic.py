@@ -36,11 +36,11 @@ from streams.assembly import run_worker
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.errors import FencedError, IncompatibleError, StreamsError
+from streams.failures.waiting_record import WaitingRecord
 from streams.record import RawRecord
 from streams.settings import Settings
 from streams.testing.plugin import Kafka
 from streams.topology import Processor
-from streams.waiting_record import WaitingRecord
 
 pytestmark = pytest.mark.integration
 

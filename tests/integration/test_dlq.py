@@ -21,9 +21,9 @@ from live.workers import Live
 
 from streams.avro.codec import Codec
 from streams.avro.model import versions_of
+from streams.failures.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record
 from streams.topology import TopicSpec
-from streams.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 
 pytestmark = pytest.mark.integration
 

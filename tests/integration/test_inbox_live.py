@@ -8,7 +8,7 @@ import pytest
 from live.events import Appended, Item
 
 from streams import App, Context, Inbox
-from streams.event_ids import EVENT_ID
+from streams.idempotency.event_ids import EVENT_ID
 from streams.testing.live import LiveDriver
 
 pytestmark = pytest.mark.integration

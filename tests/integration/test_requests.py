@@ -17,8 +17,8 @@ from streams import App, Context
 from streams.errors import IncompatibleError, ReplyTimeoutError, StreamsError, UsageError
 from streams.kafka.admin import Admin
 from streams.record import TopicPartition
-from streams.replies import CORRELATION_ID, REPLY_TO, made_at
-from streams.requests import ABANDONED, Requester
+from streams.requests.replies import CORRELATION_ID, REPLY_TO, made_at
+from streams.requests.requester import ABANDONED, Requester
 from streams.settings import Settings
 from streams.testing.live import LiveDriver
 from streams.topic import Topic
@@ -184,7 +184,7 @@ def test_the_topic_of_a_killed_instance_is_removed_and_no_other(
     killed._reading.join()
     with service.requester() as living:
         assert service.reply_topics() == sorted([killed.reply_topic, living.reply_topic])
-        monkeypatch.setattr("streams.requests.ABANDONED", 0.5)
+        monkeypatch.setattr("streams.requests.requester.ABANDONED", 0.5)
         time.sleep(1)
         living._box.beat()
         with service.requester() as third:

@@ -15,9 +15,9 @@ from live.workers import Command, Live
 
 from streams.avro.codec import Codec
 from streams.avro.model import versions_of
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import Headers, RawRecord, Record
 from streams.testing.surface import DeadLetter, dead_letter_of
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import Context
 from streams.errors import AbortedError, FencedError, StreamsError
-from streams.policy import FailurePolicy
+from streams.failures.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Restorer

@@ -10,7 +10,7 @@ from live.events import Appended, History, Item
 from streams import DEAD_LETTER, App, Context, Failure, Retry, UsageError
 from streams.errors import ReplyTimeoutError
 from streams.failpoints import Failpoint
-from streams.replies import CORRELATION_ID, REPLY_TO, reply_topic
+from streams.requests.replies import CORRELATION_ID, REPLY_TO, reply_topic
 from streams.testing import Abort, Crash
 from streams.testing.asking import INSTANCE
 

@@ -20,8 +20,8 @@ from streams.avro.model import schema_of
 from streams.avro.registry import UnknownIdError
 from streams.cli.as_test import MOST_RECORDS, Plan, plan, write_test
 from streams.cli.literals import literal
-from streams.dead_letters import Refusal, dead_letter
 from streams.errors import HandlerError, UsageError
+from streams.failures.dead_letters import Refusal, dead_letter
 from streams.load import load_app
 from streams.record import RawRecord, Record
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.dead_letters import MAX_REASON_BYTES, Origin, Refusal, dead_letter, describe, origin_of
 from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, SendError
+from streams.failures.dead_letters import MAX_REASON_BYTES, Origin, Refusal, dead_letter, describe, origin_of
 from streams.record import RawRecord, Record
 
 RECORD = Record("in", b"k", b"v", 7, 3, 42, (("trace", b"1"), ("nothing", None), ("streams.error.kind", b"old")))

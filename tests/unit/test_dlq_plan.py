@@ -14,8 +14,8 @@ from streams.dlq.plan import ORIGIN, PROCESSOR, Action, Choice, Plan, Verdict
 from streams.dlq.run import MOST_BYTES, Pace, batches, run
 from streams.dlq.waiting import command, waiter_fields, waiting, waiting_at
 from streams.errors import SendError, UsageError
+from streams.failures.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record
-from streams.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 
 TOPICS = {"orders": 4, NAMES.redrive: 4}
 ID = 7

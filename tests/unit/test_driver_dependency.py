@@ -9,9 +9,9 @@ from rig import Item
 from waiting_app import Flaky, flaky
 
 from streams import DEAD_LETTER, PARK, Failure, Retry
+from streams.failures.waiting_record import WaitingStatus
 from streams.record import TopicPartition
 from streams.testing import MemoryDriver, Rebalance
-from streams.waiting_record import WaitingStatus
 
 GUARANTEES = pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
 KEYS, RECORDS = 2_000, 6_000

@@ -11,10 +11,10 @@ from waiting_app import Flaky, flaky, statuses
 from streams import DEAD_LETTER, PARK, Failure, Retry
 from streams.errors import IncompatibleError
 from streams.failpoints import Failpoint, installed
+from streams.failures.redrives import BEHIND_ALL, MOST_BUFFERED
+from streams.failures.waiting_record import WaitingStatus
 from streams.record import Record
-from streams.redrives import BEHIND_ALL, MOST_BUFFERED
 from streams.testing import Abort, Crash, MemoryDriver
-from streams.waiting_record import WaitingStatus
 
 GUARANTEES = pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
 LARGE = b"x" * 6_000

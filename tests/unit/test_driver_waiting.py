@@ -10,8 +10,8 @@ from waiting_app import BrokenError, OtherError, flaky, statuses
 
 from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context, Failure, Retry
 from streams.errors import StoppedError
+from streams.failures.waiting_record import WaitingStatus
 from streams.record import Headers
-from streams.waiting_record import WaitingStatus
 
 GUARANTEES = pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
 RETRY = Failure(Retry(5, "1s..8s"), pauses=False)

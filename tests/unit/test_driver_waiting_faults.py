@@ -11,9 +11,9 @@ from waiting_app import BrokenError, Flaky, OtherError, flaky, statuses
 
 from streams import PARK, Failure, Retry
 from streams.failpoints import Failpoint
+from streams.failures.waiting_record import WaitingStatus
 from streams.owned import Owned
 from streams.testing import Abort, Crash, Eviction, Fault, MemoryDriver, Rebalance, SlowCommit
-from streams.waiting_record import WaitingStatus
 
 GUARANTEES = pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
 POLICY = Failure(Retry(6, "200ms..2s"), by_type={OtherError: PARK}, pauses=False)

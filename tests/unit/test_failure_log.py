@@ -3,7 +3,7 @@
 from structlog.testing import capture_logs
 
 from streams.errors import DecodeError, HandlerError
-from streams.failure_log import INTERVAL, MOST, FailureLog
+from streams.failures.log import INTERVAL, MOST, FailureLog
 from streams.record import Record
 
 

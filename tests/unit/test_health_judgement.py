@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.health.board import STEADY_AFTER, Board
 from streams.health.judge import Problem, problems, stalls, unready
-from streams.progress import PartitionProgress, State, Times, Totals, WorkerProgress
+from streams.health.progress import PartitionProgress, State, Times, Totals, WorkerProgress
 
 BOUND = 60.0
 GROUP = "shop.count"

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.health.board import Board
 from streams.health.judge import problems
 from streams.health.metrics import Metrics
-from streams.progress import PartitionProgress, Stopwatch, Totals, WorkerProgress
+from streams.health.progress import PartitionProgress, Stopwatch, Totals, WorkerProgress
 
 NOW_MS = 1_000_000
 

@@ -16,10 +16,10 @@ from streams.errors import UsageError
 from streams.health.ask import everything, health_of
 from streams.health.board import Board
 from streams.health.endpoint import health_endpoint
+from streams.health.progress import PartitionProgress, WorkerProgress
 from streams.health.report import UNRESPONSIVE, Report
 from streams.health.server import HealthServer
 from streams.health.whereabouts import FOLDER, announced
-from streams.progress import PartitionProgress, WorkerProgress
 from streams.settings import Settings, given_settings
 
 

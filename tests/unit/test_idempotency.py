@@ -11,7 +11,7 @@ import pytest
 from rig import Appended, Item, Items
 
 from streams import DEAD_LETTER, App, Context, Failure, Inbox, Retry, UsageError
-from streams.event_ids import EVENT_ID
+from streams.idempotency.event_ids import EVENT_ID
 from streams.testing import Crash, Eviction, Failpoint, MemoryDriver, Rebalance
 
 RETENTION = 3_600_000

@@ -16,9 +16,9 @@ from rig import Appended, Item
 from streams import App, Context, Inbox
 from streams.avro.codec import Codec
 from streams.errors import UsageError
-from streams.event_ids import EVENT_ID, headers_of, made_of
-from streams.inbox import LEAST_LOOKED_AT, EventId
-from streams.inbox_row import InboxRow
+from streams.idempotency.event_ids import EVENT_ID, headers_of, made_of
+from streams.idempotency.inbox import LEAST_LOOKED_AT, EventId
+from streams.idempotency.inbox_row import InboxRow
 from streams.record import Headers, RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.task_state import TaskState

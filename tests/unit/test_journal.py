@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import FencedError, StoppedError
-from streams.journal import MOST_DEATHS, Attempt, Journal
+from streams.failures.journal import MOST_DEATHS, Attempt, Journal
 from streams.record import RawRecord, Record
 
 

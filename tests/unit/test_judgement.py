@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.judgement import KEYS, LEAST, Judgement
+from streams.failures.judgement import KEYS, LEAST, Judgement
 from streams.record import RawRecord, Record
 
 

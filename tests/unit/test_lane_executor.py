@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.lanes import Lanes
-from streams.runners import Job
-from streams.window import Window
+from streams.lanes.lanes import Lanes
+from streams.lanes.runners import Job
+from streams.lanes.window import Window
 
 
 class Hand:

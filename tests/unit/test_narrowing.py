@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.narrowing import Narrowing
+from streams.failures.narrowing import Narrowing
 from streams.record import TopicPartition
 
 IN = TopicPartition("in", 0)

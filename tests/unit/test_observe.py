@@ -12,17 +12,17 @@ from rig import Item
 
 from streams import DEAD_LETTER, PARK, App, Context, Failure, Retry
 from streams.checkpoint import Checkpoint
-from streams.ends import EndWatch
 from streams.errors import UnreachableError
+from streams.health.observe import Observer, Reporter
+from streams.health.progress import PartitionProgress, WorkerProgress, readable_key
+from streams.health.stack import DOING, HANDLING, Doing, doing
 from streams.kafka.consumer import GroupConsumer
-from streams.observe import Observer, Reporter
 from streams.owned import Hold
 from streams.partitions import Partitions
-from streams.progress import PartitionProgress, WorkerProgress, readable_key
 from streams.record import TopicPartition
-from streams.stack import DOING, HANDLING, Doing, doing
 from streams.task import Task
 from streams.testing import MemoryDriver
+from streams.watch.ends import EndWatch
 from streams.worker import Worker
 
 INPUT = TopicPartition("watched.in", 0)

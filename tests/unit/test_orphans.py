@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from streams.errors import UnreachableError
-from streams.orphans import OrphanWatch
 from streams.record import TopicPartition
+from streams.watch.orphans import OrphanWatch
 
 ZERO, ONE, TWO = (TopicPartition("in", number) for number in range(3))
 Members = dict[str, list[TopicPartition]]

@@ -6,7 +6,7 @@ import pytest
 
 from streams import DEAD_LETTER, PARK, SKIP, STOP, Failure, FailurePolicy, Retry
 from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, SendError, UsageError
-from streams.policy import DEFAULT, as_failure
+from streams.failures.policy import DEFAULT, as_failure
 
 
 def caused_by(cause: BaseException) -> HandlerError:

@@ -25,7 +25,7 @@ from streams.replay.handling import Handling, Refusal
 from streams.replay.job import Part, Parts, group_of, noted, parts_of, recalled, resumed
 from streams.replay.rerun import Rerun
 from streams.replay.run import raw_key
-from streams.replies import Address, reply_topic, request_headers
+from streams.requests.replies import Address, reply_topic, request_headers
 from streams.testing.asking import INSTANCE
 
 ZERO, ONE = TopicPartition("in", 0), TopicPartition("in", 1)

@@ -15,9 +15,10 @@ from live.events import Appended, Item
 
 from streams import App, Context, UsageError
 from streams.errors import AbortedError, DecodeError, StreamsError, UnreachableError
-from streams.questions import MOST_REMEMBERED, MOST_WAITING, Questions
 from streams.record import Headers, RawRecord, Record
-from streams.replies import (
+from streams.requests.gate import ReplyGate, gated
+from streams.requests.questions import MOST_REMEMBERED, MOST_WAITING, Questions
+from streams.requests.replies import (
     CORRELATION_ID,
     REPLY_TO,
     Address,
@@ -28,7 +29,6 @@ from streams.replies import (
     reply_topic,
     request_headers,
 )
-from streams.reply_gate import ReplyGate, gated
 from streams.topic import Topic
 
 REQUESTS = "shop.quotes"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from streams.errors import HandlerError, RevokedError
-from streams.runners import Job, LoopRunner, Mailbox, ThreadRunner
+from streams.lanes.runners import Job, LoopRunner, Mailbox, ThreadRunner
 from streams.task import MAX_RECORD_OUTPUTS
 
 PATIENCE = 10.0

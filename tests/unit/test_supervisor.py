@@ -18,7 +18,7 @@ import pytest
 from streams import supervisor as module
 from streams.errors import StalledError
 from streams.health.board import Board
-from streams.progress import PartitionProgress, Totals, WorkerProgress
+from streams.health.progress import PartitionProgress, Totals, WorkerProgress
 from streams.settings import load_settings
 from streams.supervisor import Job, Supervisor, supervise
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streams import topic_watch
 from streams.errors import IncompatibleError, StreamsError, UnreachableError
-from streams.topic_watch import TopicWatch
+from streams.watch import topics as topic_watch
+from streams.watch.topics import TopicWatch
 
 GONE, AWAY = IncompatibleError("out does not exist"), UnreachableError("Kafka does not answer")
 

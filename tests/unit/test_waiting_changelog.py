@@ -11,11 +11,11 @@ from rig import CHANGELOG, CODECS, Items, lists
 
 from streams.avro.codec import Codec
 from streams.checkpoint import Checkpoint
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.task_state import SOURCE, SOURCE_BACK, TaskState
 from streams.topic import Store
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 SOURCE_0, BACK_0 = TopicPartition("in", 0), TopicPartition("g.redrive", 0)
 WAITING = Store("waiting", int, WaitingRecord, "g.waiting")

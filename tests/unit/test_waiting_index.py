@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from streams.avro.codec import Codec
 from streams.errors import HandlerError, WaitingFullError
+from streams.failures.waiting import Waiting
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.protocol import Rows
 from streams.state.task_state import TaskState
 from streams.topic import Store
-from streams.waiting import Waiting
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 STORE = Store("waiting", int, WaitingRecord, "g.waiting")
 SOURCE = TopicPartition("g.waiting", 0)

@@ -12,11 +12,11 @@ from rig import Appended, Item, Items
 from streams import App, Context, Failure, FailurePolicy, Store, Topic
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import Headers, RawRecord, Record
 from streams.testing import Crash, MemoryDriver
 from streams.topic import qualified
 from streams.topology import Processor
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 
 class BrokenError(Exception):

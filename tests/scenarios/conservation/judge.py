@@ -11,9 +11,9 @@ from streams.avro.codec import Codec
 from streams.avro.model import schema_of
 from streams.avro.registry import Registry
 from streams.errors import RecordError
+from streams.failures.waiting_record import WaitingRecord
 from streams.record import RawRecord
 from streams.topology import Processor
-from streams.waiting_record import WaitingRecord
 
 from .app import STUCK, UNWANTED, Chain, Item, linked
 

@@ -16,11 +16,11 @@ from streams import Publisher
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of, versions_of
 from streams.avro.registry import Registry
+from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.kafka.admin import Admin
 from streams.record import RawRecord, TopicPartition
 from streams.settings import Settings, require
 from streams.supervisor import Job, Supervisor
-from streams.waiting_record import WaitingRecord, WaitingStatus
 
 from .app import Item, build
 from .feed import records

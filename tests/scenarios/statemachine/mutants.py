@@ -9,14 +9,14 @@ from unittest.mock import patch
 
 from streams.checkpoint import Checkpoint
 from streams.failpoints import Failpoint, reach
-from streams.failures import Failures
+from streams.failures.failures import Failures
+from streams.failures.waiting import Waiting
 from streams.record import RawRecord, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Bounds
 from streams.state.task_state import Changes, TaskState
 from streams.testing.memory import Log, MemoryConsumer, MemoryProducer
 from streams.testing.memory.group import Membership
-from streams.waiting import Waiting
 from streams.worker import Worker
 
 Mutant = Callable[[], AbstractContextManager[Any]]

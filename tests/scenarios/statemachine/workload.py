@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from streams import PARK, App, Context, Failure, Record, Retry, Topic
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel, schema_of
+from streams.failures.waiting_record import WaitingStatus
 from streams.record import Headers, RawRecord
 from streams.testing import MemoryDriver
 from streams.testing.memory import Outcome, Transaction
 from streams.testing.surface import dead_letter_of
-from streams.waiting_record import WaitingStatus
 
 PARTITIONS = 3
 MOST_REDRIVES = 3

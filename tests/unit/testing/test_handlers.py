@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from streams.errors import RevokedError
-from streams.runners import Job
+from streams.lanes.runners import Job
 from streams.testing.clock import VirtualClock
 from streams.testing.handlers import CoroutineRunner, TurnRunner, complete
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.dead_letters import Refusal, dead_letter
 from streams.errors import DecodeError, HandlerError, RecordError
+from streams.failures.dead_letters import Refusal, dead_letter
 from streams.record import RawRecord, Record
 from streams.testing.surface import dead_letter_of
 

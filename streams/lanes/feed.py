@@ -14,16 +14,16 @@ from typing import Any, NoReturn, cast
 
 from streams.context import Context
 from streams.errors import HoldError, RecordError, RevokedError
-from streams.handling import Handling
-from streams.lane_job import Lane, LaneJob, Place, lane_of
-from streams.lanes import Lanes
+from streams.lanes.handling import Handling
+from streams.lanes.job import Lane, LaneJob, Place, lane_of
+from streams.lanes.lanes import Lanes
+from streams.lanes.runners import Runner
+from streams.lanes.window import Window
 from streams.owned import Owned
 from streams.ports import Input
 from streams.record import RawRecord, TopicPartition
-from streams.runners import Runner
 from streams.topic import Store
 from streams.topology import Processor
-from streams.window import Window
 
 NOT_NEW = -1  # the position of records that waited or come back: they are stepped as soon as they have ended
 

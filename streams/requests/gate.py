@@ -9,7 +9,7 @@ import structlog
 from streams.errors import AbortedError, StreamsError
 from streams.ports import Output
 from streams.record import RawRecord
-from streams.replies import made_at
+from streams.requests.replies import made_at
 from streams.topology import Processor
 
 _log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-OWN = f"{Path(__file__).parent}/"
+OWN = f"{Path(__file__).parents[1]}/"
 HANDLING = "Task._process"
 DOING = {
     "Checkpoint.commit": "commit, which Kafka has not answered",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.dead_letters import Refusal, dead_letter, describe
 from streams.errors import DroppedError, RecordError, StoppedError
-from streams.judgement import Judgement
-from streams.policy import Failure, FailurePolicy, Retry
+from streams.failures.dead_letters import Refusal, dead_letter, describe
+from streams.failures.judgement import Judgement
+from streams.failures.policy import Failure, FailurePolicy, Retry
+from streams.failures.waiting import Waiting
+from streams.failures.waiting_record import WaitingStatus
 from streams.record import RawRecord
 from streams.topology import Processor
-from streams.waiting import Waiting
-from streams.waiting_record import WaitingStatus
 
 Told = tuple[RawRecord, RecordError, str]
 """A record, what was wrong with it, and what became of it."""

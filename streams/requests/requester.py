@@ -20,9 +20,9 @@ from streams.duration import duration
 from streams.errors import ReplyTimeoutError, StreamsError, UnknownSchemaError, UsageError
 from streams.kafka.asking import ReplyBox
 from streams.local import default_settings
-from streams.questions import Questions, RequestCounts
 from streams.record import RawRecord, Record
-from streams.replies import Address, made_at, reply_topic, request_headers
+from streams.requests.questions import Questions, RequestCounts
+from streams.requests.replies import Address, made_at, reply_topic, request_headers
 from streams.settings import Settings, require
 from streams.topic import Topic, check_topic_name
 

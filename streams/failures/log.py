@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from streams.dead_letters import describe
-from streams.failures import Told
+from streams.failures.dead_letters import describe
+from streams.failures.failures import Told
 
 _log = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from streams.context import Context
 from streams.keys import Key
+from streams.lanes.runners import Job
 from streams.owned import Owned
 from streams.record import RawRecord
-from streams.runners import Job
 from streams.state.task_state import Declared, TaskState
 from streams.topic import Store, Table
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from streams.runners import Job
+from streams.lanes.runners import Job
 
 J = TypeVar("J", bound=Job)
 

@@ -18,8 +18,8 @@ from uuid import UUID
 from streams.context import PROCESSED, Context
 from streams.duration import duration
 from streams.errors import UsageError
-from streams.event_ids import event_id
-from streams.inbox_row import InboxRow
+from streams.idempotency.event_ids import event_id
+from streams.idempotency.inbox_row import InboxRow
 from streams.record import RawRecord
 from streams.state.task_state import TaskState
 from streams.topic import Store, Topic

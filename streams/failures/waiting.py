@@ -11,12 +11,12 @@ from bisect import insort
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from streams.dead_letters import describe, kind_of
 from streams.errors import RecordError, WaitingFullError
+from streams.failures.dead_letters import describe, kind_of
+from streams.failures.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record
 from streams.state.task_state import TaskState
 from streams.topic import Store
-from streams.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
 
 MAX_TEXT = 1024  # characters of an error's message
 _ROOM = 0.9  # of the limits: below it a full store takes records again

@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import structlog
 
-from streams.ends import EndWatch
+from streams.failures.waiting import Entry
+from streams.failures.waiting_record import WaitingStatus
+from streams.health.progress import PartitionProgress, State, Totals, WorkerProgress, readable_key
+from streams.health.stack import Doing, doing
 from streams.owned import Owned
-from streams.progress import PartitionProgress, State, Totals, WorkerProgress, readable_key
 from streams.record import RawRecord, TopicPartition
-from streams.stack import Doing, doing
 from streams.topology import Processor, Runs
-from streams.waiting import Entry
-from streams.waiting_record import WaitingStatus
+from streams.watch.ends import EndWatch
 from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)

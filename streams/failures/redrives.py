@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.dead_letters import ORIGIN, as_number, origin_of
+from streams.failures.dead_letters import ORIGIN, as_number, origin_of
 from streams.owned import Feed
 from streams.record import RawRecord, TopicPartition
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streams.errors import StreamsError
 from streams.record import RawRecord
-from streams.replies import CORRELATION_ID
+from streams.requests.replies import CORRELATION_ID
 
 MOST_WAITING = 10_000
 MOST_REMEMBERED = 10_000  # ids whose time was over; a reply to an older one counts as unknown

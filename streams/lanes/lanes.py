@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from streams.runners import Job, Runner
+from streams.lanes.runners import Job, Runner
 
 J = TypeVar("J", bound=Job)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from uuid import UUID
 
-from streams.dead_letters import origin_of
 from streams.errors import UsageError
+from streams.failures.dead_letters import origin_of
 from streams.record import Headers, RawRecord
 
 EVENT_ID = "streams.event.id"

@@ -1,0 +1,1 @@
+"""Idempotency: ids of events, and the inbox that knows them."""
