@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -200,9 +200,10 @@ def _types() -> st.SearchStrategy[Case]:
     return _leaves() | flat | nested
 
 
-def contracts() -> st.SearchStrategy[Case]:
-    """Records, as contracts are, every named type under a name of its own."""
-    return _records(_types()).map(lambda case: Case(_with_names(case.schema, count(1)), case.values))
+def contracts(fits: Callable[[Any], bool] = lambda _: True) -> st.SearchStrategy[Case]:
+    """Records, as contracts are, every named type under a name of its own, of fields whose type `fits`."""
+    fields = _types().filter(lambda case: fits(case.schema))
+    return _records(fields).map(lambda case: Case(_with_names(case.schema, count(1)), case.values))
 
 
 def _with_names(schema: Any, numbers: Any) -> Any:
