@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from streams.errors import AbortedError
 from streams.failpoints import Failpoint, reach
 from streams.record import Headers, RawRecord, Record, TopicPartition
-from streams.state.task_state import SOURCE, SOURCE_BACK, Changes, TaskState
+from streams.state.stamps import SOURCE, SOURCE_BACK
+from streams.state.task_state import Changes, TaskState
 
 
 class Transaction(Protocol):
@@ -96,14 +98,19 @@ class Checkpoint:
         if not self.marks:
             return {}
         offsets = dict(self.marks)
-        changes = {partition: state.changes() for partition, state in self._states.items()}
+        changes = {tp: state.changes(self._until(tp, offsets)) for tp, state in self._states.items()}
         if self._stamped and any(changes.values()):
             self._producer.flush()  # no row may stand for a record whose output is refused: it would stay
-        positions = self._send_changelog(changes, offsets)
-        reach(Failpoint.CHANGELOG_PRODUCED)
-        self._producer.flush()  # INV-2
-        reach(Failpoint.FLUSHED)
-        self._producer.commit(offsets, self._group())
+        try:
+            positions = self._send_changelog(changes, offsets)
+            reach(Failpoint.CHANGELOG_PRODUCED)
+            self._producer.flush()  # INV-2
+            reach(Failpoint.FLUSHED)
+            self._producer.commit(offsets, self._group())
+        except AbortedError:
+            if self._stamped:  # else the transaction takes them back
+                self._doubt(changes, offsets)
+            raise
         reach(Failpoint.COMMITTED)
         for partition, state in self._states.items():
             state.committed(changes[partition], positions.get(partition, {}), offsets.get(partition))  # INV-3
@@ -114,6 +121,14 @@ class Checkpoint:
         """Forget the marks: they were committed, or their transaction was aborted."""
         self.marks.clear()
         self._outputs = 0
+
+    def _until(self, partition: TopicPartition, offsets: Mapping[TopicPartition, int]) -> int | None:
+        """Return the offset that the rows of a partition go with; None if nothing of it is committed."""
+        return offsets.get(partition, 0 if self._beside(partition) in offsets else None)
+
+    def _doubt(self, changes: Mapping[TopicPartition, list[Changes]], offsets: Mapping[TopicPartition, int]) -> None:
+        for partition, sent in changes.items():
+            self._states[partition].doubt(sent, offsets.get(partition))
 
     def _written(self) -> int:
         return self._outputs + sum(state.pending() for state in self._states.values())

@@ -14,6 +14,7 @@ from streams.kafka.consumer import Reader
 from streams.kafka.snapshot import read_through
 from streams.record import RawRecord, TopicPartition
 from streams.settings import Settings
+from streams.state.stamps import committed_by_partition, only_committed
 
 
 class Queue:
@@ -57,8 +58,13 @@ class Queue:
         return self._records(self.names.redrive) if self.names.redrive in self.topics else iter(())
 
     def waiting_records(self) -> Iterator[RawRecord]:
-        """Yield the rows of what waits; the newest of each key counts."""
-        return self._records(self.names.waiting)
+        """Yield the committed rows of what waits; the newest of each key counts.
+
+        Without transactions others may lie between them, of a worker that died before it could commit them.
+        """
+        rows = self._records(self.names.waiting)
+        offsets = self._admin.committed(self.names.group)  # asked once it is known where the rows end
+        return only_committed(rows, committed_by_partition(offsets, self.names.redrive))
 
     def look_again(self) -> None:
         """Read notes up to where they end now; everything else still ends where it ended."""

@@ -23,7 +23,7 @@ from streams.record import RawRecord, Record, TopicPartition
 from streams.replay.moves import Destination, Kind, Move, moves
 from streams.replay.subject import Subject
 from streams.settings import Settings
-from streams.state.task_state import RESET, committed_rows
+from streams.state.stamps import RESET, committed_by_partition, only_committed
 
 TIMEOUT = 60.0  # seconds; also what a call of the transaction may take
 _TRANSACTION = 300_000  # milliseconds; the tombstones of a large state take a while
@@ -140,25 +140,23 @@ class Reset:
         """Count the records that wait, by partition; they come from the input."""
         if not self._subject.main:
             return Counter()
-        committed = {m.source.partition: m.committed or 0 for m in planned}
-        rows: dict[tuple[int, bytes | None], bool] = {}
-        newest: Counter[int] = Counter()
-        for record in self._records([self._subject.waiting], planned):
-            number = record.partition
-            valid, newest[number] = committed_rows([record], newest[number], committed[number])
-            rows.update({(number, row.key): row.value is not None for row in valid})
+        offsets = self._admin.committed(self._subject.group)
+        committed = committed_by_partition(offsets, f"{self._subject.group}.redrive")
+        waiting = only_committed(self._records([self._subject.waiting], planned), committed)
+        rows = {(record.partition, record.key): record.value is not None for record in waiting}
         return Counter(number for (number, _), alive in rows.items() if alive)
 
     def _changes(self, planned: Sequence[Move], *, with_state: bool) -> Iterator[RawRecord]:
         """Yield what goes to changelogs that are not empty: a mark of the reset, and tombstones for the state's keys.
 
-        Every key that ever had a value gets one: without a transaction a deletion may not have been committed.
+        Every key that ever had a value gets one: without a transaction a deletion may not have been committed. So do
+        the rows of what waited: nothing does, so what is left of them was never committed.
         """
         keys: dict[TopicPartition, dict[bytes, None]] = defaultdict(dict)
-        if with_state:
-            for record in self._records(self._subject.changelogs, planned):
-                if record.key is not None and record.value is not None:
-                    keys[record.origin][record.key] = None
+        emptied = [*(self._subject.changelogs if with_state else ()), self._subject.waiting]
+        for record in self._records(emptied, planned):
+            if record.key is not None and record.value is not None:
+                keys[record.origin][record.key] = None
         to = {move.source.partition: move.to for move in planned}
         now = time.time_ns() // 1_000_000
         for topic, number in self._spans([*self._subject.changelogs, self._subject.waiting], planned):

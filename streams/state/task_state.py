@@ -13,19 +13,11 @@ from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
 from streams.state.overlay import Overlay, UndoLog
 from streams.state.protocol import StateStore
+from streams.state.stamps import Committed, committed_rows
 from streams.topic import Store, Table
 
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
-
-SOURCE = "streams.source"
-"""The header of a changelog record: the offset of the task's input that was to be committed with it."""
-
-SOURCE_BACK = "streams.source.back"
-"""The same for the offset of what came back to the task, if that was to be committed too."""
-
-RESET = "streams.reset"
-"""The header of a changelog record that a reset of the group left: the offset of the input that it went to."""
 
 CHUNK = 64  # rows that are decoded together when many are read
 
@@ -64,6 +56,7 @@ class Member(Generic[K, V]):
         self.decode_key = key_codec.decode
         self._backend = backend
         self.overlay: Overlay[K, V] = Overlay(self._load, undo)
+        self.doubtful: dict[bytes, int] = {}  # keys whose newest row in the changelog was not committed, see `stamps`
 
     def _load(self, key: K) -> tuple[V | None, int]:
         raw = self._backend.get(self.name, self.encode_key(key))
@@ -77,8 +70,8 @@ class Member(Generic[K, V]):
             return
         self.overlay.forget(key)
 
-    def changes(self) -> Changes:
-        """Serialise every uncommitted key once.
+    def changes(self, until: int | None) -> Changes:
+        """Serialise every uncommitted key once; then come the doubtful ones up to `until`, as they are committed.
 
         Raises:
             EncodeError: a value does not fit the schema.
@@ -86,6 +79,10 @@ class Member(Generic[K, V]):
         dirty = self.overlay.dirty()
         framed = iter(self.codec.encode([value for _, value in dirty if value is not None]))
         rows = [(self.encode_key(key), None if value is None else next(framed)) for key, value in dirty]
+        if self.doubtful and until is not None:
+            written = {key for key, _ in rows}
+            again = [key for key, stamp in self.doubtful.items() if stamp <= until and key not in written]
+            rows += [(key, self._backend.get(self.name, key)) for key in again]
         return Changes(self.name, self.source, rows)
 
 
@@ -115,7 +112,7 @@ class TaskState:
             for declared, source in sources.items():
                 self._members[declared] = Member(declared, source, codecs[declared], backend, self.undo)
         self._by_source = {member.source: member for member in self._members.values()}
-        self._committed = self._committed_back = 0
+        self._committed = Committed()
         self._stores = [member for member in self._members.values() if not member.is_table]
 
     def get(self, declared: Store[K, V] | Table[K, V], key: K) -> V | None:
@@ -173,9 +170,20 @@ class TaskState:
         """Count the changelog records that a commit would write now."""
         return sum(len(member.overlay) for member in self._stores)
 
-    def changes(self) -> list[Changes]:
-        """Serialise what is to be committed (INV-3: nothing of it is in the backend yet)."""
-        return [member.changes() for member in self._stores if len(member.overlay)]
+    def changes(self, until: int | None = None) -> list[Changes]:
+        """Serialise what is to be committed (INV-3: nothing of it is in the backend yet).
+
+        With the offset `until` of the task's input come the committed values of keys whose newest row never was, as
+        far as its stamp is not beyond: with a lower one they would not stand behind it.
+        """
+        found = [member.changes(until) for member in self._stores if len(member.overlay) or member.doubtful]
+        return [change for change in found if change.rows]
+
+    def doubt(self, changes: Sequence[Changes], source: int | None) -> None:
+        """Note that changes may be in their topics, stamped with `source`, although they were not committed."""
+        for change in changes:
+            doubtful = self._by_source[change.changelog].doubtful
+            doubtful.update({key: max(source or 0, doubtful.get(key, 0)) for key, _ in change.rows})
 
     def committed(self, changes: Sequence[Changes], positions: Mapping[str, int], source: int | None = None) -> None:
         """Apply committed changes with the changelog positions behind them, in one write.
@@ -185,12 +193,15 @@ class TaskState:
         if self._backend is None or not changes:
             return
         sources = {} if source is None else {_newest(change.name): source for change in changes}
-        self._backend.write({change.name: change.rows for change in changes}, {**positions, **sources})
+        for member in self._stores:
+            if member.doubtful:
+                member.doubtful = {key: stamp for key, stamp in member.doubtful.items() if stamp > (source or 0)}
+        self._backend.write({change.name: change.rows for change in changes}, {**self._sure(positions), **sources})
         reach(Failpoint.STATE_WRITTEN)
         for member in self._stores:
             rows = next((change.rows for change in changes if change.name == member.name), None)
             if rows is not None:
-                member.overlay.committed([len(value or b"") for _, value in rows])
+                member.overlay.committed([len(value or b"") for _, value in rows[: len(member.overlay)]])
         self.forget_marks()
 
     def discard(self) -> None:
@@ -210,7 +221,7 @@ class TaskState:
 
     def restore_until(self, committed: int | None, committed_back: int | None = None) -> None:
         """Say which offsets of the task's input and of what came back are committed: rows beyond them never were."""
-        self._committed, self._committed_back = committed or 0, committed_back or 0
+        self._committed = Committed(committed or 0, committed_back or 0)
 
     def follow(self, source: TopicPartition, records: Sequence[RawRecord], position: int) -> None:
         """Write rows read from a changelog or table topic, with the position behind them, in one write."""
@@ -219,8 +230,8 @@ class TaskState:
         positions = {member.name: position}
         if not member.is_table:
             newest = self._backend.position(_newest(member.name)) or 0
-            records = [one for one in records if (_number(one, SOURCE_BACK) or 0) <= self._committed_back]
-            records, positions[_newest(member.name)] = committed_rows(records, newest, self._committed)
+            records, newest = committed_rows(records, newest, self._committed, member.doubtful)
+            positions = {**self._sure(positions), _newest(member.name): newest}
         rows = [(record.key, record.value) for record in records if record.key is not None]
         self._backend.write({member.name: rows}, positions)
         for key, _ in rows:
@@ -230,11 +241,18 @@ class TaskState:
         """Forget every row and position, because a topic no longer continues them."""
         assert self._backend is not None
         self._backend.wipe()
+        for member in self._stores:
+            member.doubtful.clear()
 
     def close(self) -> None:
         """Close cleanly; uncommitted writes are gone."""
         if self._backend is not None:
             self._backend.close()
+
+    def _sure(self, positions: Mapping[str, int]) -> dict[str, int]:
+        """Leave out changelogs with doubtful rows: another process has to come across them if this one dies."""
+        doubtful = {member.name for member in self._stores if member.doubtful}
+        return {name: position for name, position in positions.items() if name not in doubtful}
 
     def _member(self, declared: Declared) -> Member[Any, Any]:
         try:
@@ -255,29 +273,6 @@ class TaskState:
             )
 
 
-def committed_rows(records: Sequence[RawRecord], newest: int, committed: int) -> tuple[list[RawRecord], int]:
-    """Return the rows of a changelog that belong to the state, and the newest offset of the input they stand for.
-
-    Rows without a stamp were committed in a transaction. The others were sent before their commit, which may not
-    have come; and an owner that was replaced without knowing it may have sent some after its successor. `newest` is
-    the newest offset before these records, `committed` what is committed now.
-    """
-    rows = []
-    for record in records:
-        if (reset := _number(record, RESET)) is not None:
-            newest = reset
-        stamp = _number(record, SOURCE)
-        if stamp is None or newest <= stamp <= committed:
-            newest = newest if stamp is None else stamp
-            rows.append(record)
-    return rows, newest
-
-
 def _newest(name: str) -> str:
     """Name the position that the store keeps of the task's input, beside the one in its changelog."""
     return f"{name} source"
-
-
-def _number(record: RawRecord, header: str) -> int | None:
-    written = next((value for name, value in record.headers if name == header), None)
-    return int(written) if written is not None and written.isdigit() else None

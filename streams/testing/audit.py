@@ -15,6 +15,7 @@ from streams.failures.waiting_record import WaitingRecord
 from streams.preflight import load_codecs
 from streams.record import RawRecord, TopicPartition
 from streams.requests.replies import made_at
+from streams.state.stamps import committed_by_partition, only_committed
 from streams.testing.judge import Found, Verdict, disordered, duplicated, lost
 from streams.testing.process import Cluster
 from streams.testing.replay import Expected, Fared, Place, Replay
@@ -61,9 +62,10 @@ class Audit:
         if processor.waiting is None:
             return {}
         log, codec = self._cluster.log, Codec(WaitingRecord)
+        committed = committed_by_partition(log.offsets.get(processor.group, {}), processor.redrive_topic)
         rows: dict[Place, WaitingRecord] = {}
         for tp in log.partitions(processor.changelog(processor.waiting)):
-            for frame in _fold(log.read(tp, 0)).values():
+            for frame in _fold(only_committed(log.read(tp, 0), committed)).values():
                 row = self._row(codec, frame)
                 rows[tp.partition, row.offset] = row
         return rows

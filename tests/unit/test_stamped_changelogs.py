@@ -21,7 +21,8 @@ from streams.kafka.producer import AtLeastOnceProducer
 from streams.record import RawRecord, Record, TopicPartition
 from streams.settings import load_settings
 from streams.state.backend import Backend
-from streams.state.task_state import RESET, SOURCE, TaskState
+from streams.state.stamps import RESET, SOURCE
+from streams.state.task_state import TaskState
 from streams.testing import Abort, Crash, DuplicateDelivery, Eviction, Fault, Rebalance, UnknownOutcome
 
 app = App("plain")
@@ -110,7 +111,7 @@ def test_outputs_repeat_where_a_commit_did_not_come(ran: list[Ran]) -> None:
 
 
 def test_changelog_rows_that_were_never_committed_would_spoil_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.state.task_state._number", lambda *_: None)
+    monkeypatch.setattr("streams.state.stamps._number", lambda *_: None)
 
     assert any(run(seed).wrong for seed in SEEDS)
 
@@ -150,7 +151,7 @@ def test_rows_beyond_the_committed_offset_are_not_restored(state: TaskState) -> 
 
     assert items_of(state, "a") == (1,)
     assert items_of(state, "b") == (1,)
-    assert state.sources() == {CHANGELOG: 3}
+    assert state.sources() == {CHANGELOG: None}  # the next process has to come across the last one too
 
 
 def test_without_a_committed_offset_no_stamped_row_counts(state: TaskState) -> None:

@@ -14,7 +14,8 @@ from streams.checkpoint import Checkpoint
 from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
-from streams.state.task_state import SOURCE, SOURCE_BACK, TaskState
+from streams.state.stamps import SOURCE, SOURCE_BACK
+from streams.state.task_state import TaskState
 from streams.topic import Store
 
 SOURCE_0, BACK_0 = TopicPartition("in", 0), TopicPartition("g.redrive", 0)

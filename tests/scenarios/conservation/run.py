@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from streams.failures.waiting_record import WaitingRecord, WaitingStatus
 from streams.kafka.admin import Admin
 from streams.record import RawRecord, TopicPartition
 from streams.settings import Settings, require
+from streams.state.stamps import committed_by_partition, only_committed
 from streams.supervisor import Job, Supervisor
 
 from .app import Item, build
@@ -123,13 +124,12 @@ class Run:
     def judge(self) -> Verdict:
         """Read every topic and say what became of the records."""
         processor = self.processor
-        assert processor.waiting is not None
         (handled,) = processor.outputs.values()
-        return Judge(self._registry, processor).judge(
+        return Judge(self._registry, processor, repeats=self.settings.guarantee == "at_least_once").judge(
             self._read(processor.source.name),
             self._read(handled.name),
             self._read(processor.dead_letter_topic),
-            self._read(processor.changelog(processor.waiting)),
+            self._waiting_rows(),
         )
 
     def _churn(self, main: Supervisor, crashes: int, rebalances: int, tell: Callable[[str], None]) -> Churn:
@@ -185,11 +185,18 @@ class Run:
         codec, newest = Codec(WaitingRecord), dict[tuple[int, bytes | None], bytes | None]()
         text = schema_of(WaitingRecord).text
         codec.learn(self._registry.lookup(f"{topic}-value", text), text)
-        for one in self._read(topic):
+        for one in self._waiting_rows():
             newest[one.partition, one.key] = one.value
         rows = codec.decode([value for value in newest.values() if value is not None])
         parked = {(row.partition, row.key) for row in rows if row.status is WaitingStatus.PARKED}
         return sum((row.partition, row.key) not in parked for row in rows)
+
+    def _waiting_rows(self) -> Iterator[RawRecord]:
+        """Return the committed rows of what waits."""
+        assert self.processor.waiting is not None
+        rows = self._read(self.processor.changelog(self.processor.waiting))
+        offsets = self._admin.committed(self.processor.group)
+        return only_committed(rows, committed_by_partition(offsets, self.processor.redrive_topic))
 
     def _await(
         self, met: Callable[[], bool], supervisors: Iterable[Supervisor], otherwise: str, patience: float = PATIENCE
