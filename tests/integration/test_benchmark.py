@@ -24,3 +24,21 @@ def test_map_half_compares_the_outputs_of_both_programs() -> None:
     assert figures["compared"] >= 2 * 1000
     assert figures["ours"] > 0
     assert figures["handwritten"] > 0
+
+
+def test_the_suite_gives_a_row_for_each_contender_whose_output_is_right() -> None:
+    command = [sys.executable, "-m", "benchmarks.run", "--json", "--records", "20000", "--repetitions", "1"]
+    command += ["--workload", "count_1k_uniform", "--workload", "map_half_at_least_once"]
+
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    result = json.loads(ran.stdout)
+    assert list(result["workloads"]) == ["count_1k_uniform", "map_half_at_least_once"]
+    for rows in result["workloads"].values():
+        for contender in ("ours", "handwritten"):
+            row = rows[contender]
+            assert row["outputs_equal"] is True
+            assert row["compared"] >= 1_000
+            assert min(row["records_per_second"], row["cpu_us_per_record"], row["peak_rss_mb"]) > 0
+            assert result["manifest"]["contenders"][contender]["settings"]["exactly_once"]["consumer"]

@@ -1,0 +1,91 @@
+"""All contenders side by side: one cluster, one job, interleaved runs, every output compared before a figure counts.
+
+    python -m benchmarks.run [--tier small|full] [--json] [--workload NAME …] [--contender NAME …]
+
+It ends with 1 when the toolkit's output is not what it has to be, or when its ratio to the loop by hand is under the
+bound of `suite/tiers.py`. README.md has the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.bench import Bench
+from benchmarks.suite.contenders import CONTENDERS, Contender
+from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.manifest import as_text, manifest
+from benchmarks.suite.report import table
+from benchmarks.suite.runner import compare
+from benchmarks.suite.tiers import TIERS, Tier, broken_bounds
+from benchmarks.suite.workloads import WORKLOADS
+from streams.embedded import Cluster
+from streams.errors import StreamsError
+
+
+def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender]) -> dict[str, Any]:
+    """Make the environments, start a cluster, and compare the contenders on each workload."""
+    for contender in contenders:
+        _say(f"environment of {contender.name}")
+        contender.environment.prepare()
+    with Cluster.ephemeral(say=_say) as cluster, tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(cluster, Path(scratch))
+        rows = {
+            name: compare(bench, WORKLOADS[name], contenders, tier.records_of(WORKLOADS[name]), tier.repetitions, _say)
+            for name in workloads
+        }
+        return {
+            "benchmark": "suite",
+            "tier": tier.name,
+            "unit": "input records per second, median of the repetitions; CPU in microseconds a record",
+            "ratio_is": "contender / handwritten, median over the repetitions",
+            "workloads": rows,
+            "manifest": manifest(contenders, workloads, cluster.addresses),
+        }
+
+
+def main() -> int:
+    options = _options()
+    tier = TIERS[options.tier].with_changes(options.records, options.repetitions)
+    workloads = options.workload or list(tier.workloads)
+    contenders = [CONTENDERS[name] for name in options.contender or tier.contenders]
+    try:
+        result = run(tier, workloads, contenders)
+    except (BenchmarkError, StreamsError) as error:
+        _say(f"no result: {error}")
+        return 1
+    result["broken_bounds"] = broken_bounds(result["workloads"])
+    print(as_text(result) if options.json else table(result))
+    for broken in result["broken_bounds"]:
+        _say(broken)
+    return 1 if result["broken_bounds"] else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tier", choices=TIERS, default="small")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="only this one; repeatable")
+    parser.add_argument("--contender", action="append", choices=CONTENDERS, help="only this one; repeatable")
+    parser.add_argument("--records", type=_positive, help="instead of the tier's")
+    parser.add_argument("--repetitions", type=_positive, help="counted runs of each contender")
+    return parser.parse_args()
+
+
+def _positive(given: str) -> int:
+    number = int(given)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
+
+
+def _say(told: str) -> None:
+    print(told, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""One cluster, its inputs, and a run of one contender on one workload, judged before it counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks import events
+from benchmarks.programs import ours
+from benchmarks.programs.wire import Contract
+from benchmarks.suite import settings
+from benchmarks.suite.contenders import Contender
+from benchmarks.suite.environments import ROOT
+from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.inputs import fill, frames
+from benchmarks.suite.judge import Ends, Verdict, judge, judge_refused
+from benchmarks.suite.reference import Expected
+from benchmarks.suite.watch import Watch, Watched
+from benchmarks.suite.workloads import Workload
+from streams.avro.model import schema_of
+from streams.avro.registry import Registry
+from streams.embedded import Cluster
+from streams.kafka.admin import Admin
+
+PATIENCE = 15.0  # seconds for a contender to end by itself
+LAST_WORDS = 1500  # characters
+
+
+@dataclass(frozen=True)
+class Run:
+    """The figures of one run whose output was right."""
+
+    records_per_second: float
+    cpu_us_per_record: float
+    broker_cpu_us_per_record: float
+    peak_rss_mb: float
+    seconds: float
+    compared: int
+
+
+class Bench:
+    """A cluster with inputs in it; every run has a group, an output and a state folder of its own."""
+
+    def __init__(self, cluster: Cluster, scratch: Path) -> None:
+        self._addresses = cluster.addresses
+        self._servers = cluster.bootstrap_servers
+        self._scratch = scratch
+        [broker] = [server.pid for server in cluster.status().servers if server.name == "kafka"]
+        assert broker is not None
+        self._watch = Watch(self._servers, broker)
+        plain = settings.toolkit(self._addresses, scratch, "at_least_once")
+        self._client = settings.clients(plain, "fill")["producer"]
+        self._admin = Admin(plain)
+        self._registry = Registry(cluster.schema_registry_url)
+        self._expected: dict[tuple[str, str], Expected] = {}
+
+    def prepare(self, workload: Workload, records: int) -> Expected:
+        """Fill the input, unless that was done, and return what has to come of it."""
+        topic = workload.input.topic(records)
+        known = (topic, f"{workload.kind} {dict(workload.options)}")
+        if known in self._expected:
+            return self._expected[known]
+        name = f"fill-{len(self._expected)}"
+        ids = self._deploy(workload, topic, name, f"{name}-unused")
+        expected = Expected(workload, self._contract(workload.output, ids[f"{name}-unused"]))
+        placed = frames(workload.input, records, self._contract(workload.input.schema, ids[topic]))
+        if any(filled == topic for filled, _ in self._expected):
+            for one in placed:
+                expected.see(one)
+        else:
+            fill(self._client, topic, placed, expected.see)
+        self._expected[known] = expected
+        return expected
+
+    def run(self, contender: Contender, workload: Workload, records: int, number: int) -> Run:
+        """Run a contender in a process of its own, and return its figures.
+
+        Raises:
+            BenchmarkError: it failed, or its output is not what it has to be.
+        """
+        expected = self.prepare(workload, records)
+        name = f"{contender.name}-{workload.name}-{number}".replace("_", "-")
+        job = self.job(workload, records, name)
+        with self.started(contender, job) as process:
+            watched = self._watched(process, workload, job, expected)
+        self._tidy(job)
+        return _figures(watched, records)
+
+    def job(self, workload: Workload, records: int, name: str) -> dict[str, Any]:
+        """Make the topics of a run, and return all that a contender is told."""
+        source, output = workload.input.topic(records), f"{name}-out"
+        ids = self._deploy(workload, source, name, output)
+        state = self._scratch / name
+        state.mkdir()
+        toolkit = settings.toolkit(self._addresses, state, workload.guarantee)
+        return {
+            "name": name,
+            "group": f"{name}.work",
+            "servers": self._servers,
+            "state": str(state),
+            "kind": workload.kind,
+            "options": dict(workload.options),
+            "guarantee": workload.guarantee,
+            "partitions": workload.input.partitions,
+            "source": {"topic": source, "schema": _schema(workload.input.schema), "id": ids[source]},
+            "output": {"topic": output, "schema": _schema(workload.output), "id": ids[output]},
+            "dead_letters": f"{name}.work.dlq",
+            **settings.clients(toolkit, name),
+        }
+
+    def started(self, contender: Contender, job: Mapping[str, Any]) -> Started:
+        """Return the contender's process, to be ended by leaving the block."""
+        return Started(contender, job)
+
+    def _deploy(self, workload: Workload, source: str, name: str, output: str) -> dict[str, int]:
+        """Make the topics and register the contracts of a run; return the schema id of each topic."""
+        app = ours.build(name, source, output, workload.kind, workload.options, workload.input.partitions)
+        self._admin.create_topics(app.topics())
+        return {
+            subject.removesuffix("-value"): self._registry.register(subject, [schema_of(model).text], "BACKWARD")[-1]
+            for subject, model in app.contracts()
+        }
+
+    def _contract(self, record: str, schema_id: int) -> Contract:
+        return Contract(_schema(record), schema_id)
+
+    def _watched(self, process: Started, workload: Workload, job: Mapping[str, Any], expected: Expected) -> Watched:
+        topic = job["output"]["topic"]
+        partitions = workload.input.partitions
+
+        def judged(ends: Ends, marks: Ends) -> Verdict:
+            verdict = judge(self._servers, topic, ends, marks, expected)
+            if verdict.complete and not verdict.equal:
+                raise BenchmarkError(f"its output is not what it has to be: {verdict.told}")
+            return verdict
+
+        watched = process.watched(self._watch, topic, partitions, expected.least_outputs, judged)
+        if expected.refused.count:
+            refused = self._watch.ends(job["dead_letters"], partitions)
+            verdict = judge_refused(self._servers, job["dead_letters"], refused, expected)
+            if not verdict.equal:
+                raise BenchmarkError(verdict.told)
+        return watched
+
+    def _tidy(self, job: Mapping[str, Any]) -> None:
+        mine = [topic for topic in self._admin.topics() if job["name"] in topic]
+        self._admin.delete_topics(mine)
+
+
+class Started:
+    """A contender's process, as a block; what it writes goes to a file, of which an error shows the end."""
+
+    def __init__(self, contender: Contender, job: Mapping[str, Any]) -> None:
+        self._contender, self._job = contender, job
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._log = self._resources.enter_context(tempfile.TemporaryFile("w+"))
+        self.process = subprocess.Popen(
+            self._contender.environment.command(self._contender.program),
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            text=True,
+            cwd=ROOT,
+        )
+        self._resources.callback(self._end)
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin as job:
+            json.dump(self._job, job)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def watched(self, watch: Watch, *what: Any) -> Watched:
+        """Watch it; see Watch.run."""
+        try:
+            return watch.run(self.process, *what)
+        except BenchmarkError as error:
+            self._log.seek(0)
+            raise BenchmarkError(f"{error}\n{self._log.read()[-LAST_WORDS:]}".strip()) from error
+
+    def _end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _figures(watched: Watched, records: int) -> Run:
+    first, last = watched.first, watched.last
+    done = records * (1 - watched.verdict.done_before)
+    seconds = last.at - first.at
+    if not done or not seconds:
+        raise BenchmarkError("all of it was there at once: too few records to measure anything")
+    return Run(
+        records_per_second=done / seconds,
+        cpu_us_per_record=(last.contender_cpu - first.contender_cpu) * 1e6 / done,
+        broker_cpu_us_per_record=(last.broker_cpu - first.broker_cpu) * 1e6 / done,
+        peak_rss_mb=watched.peak_rss_mb,
+        seconds=seconds,
+        compared=watched.verdict.compared,
+    )
+
+
+def _schema(record: str) -> str:
+    return schema_of(getattr(events, record)).text

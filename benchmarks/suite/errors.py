@@ -1,0 +1,2 @@
+class BenchmarkError(Exception):
+    """There is no figure, and why."""

@@ -1,0 +1,54 @@
+"""How much is run, and what must not get worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.suite.contenders import CONTENDERS, HANDWRITTEN, OURS
+from benchmarks.suite.workloads import WORKLOADS, Workload
+
+# The least ratio of ours to the loop by hand, in the same job; rates by themselves are no one's bound. A machine with
+# other work on it spreads by a third, so these tell a regression from noise, not a win from a loss.
+BOUNDS: Mapping[str, float] = {"map_half": 0.6}
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Which workloads and contenders, how many records of each, and how often."""
+
+    name: str
+    workloads: tuple[str, ...]
+    contenders: tuple[str, ...]
+    records: int
+    repetitions: int = 5
+
+    def records_of(self, workload: Workload) -> int:
+        """Return the records of a workload's input."""
+        return self.records // 4 if workload.kind == "fan_out" else self.records
+
+    def with_changes(self, records: int | None, repetitions: int | None) -> Tier:
+        """Return the tier with what the command line says instead."""
+        return replace(self, records=records or self.records, repetitions=repetitions or self.repetitions)
+
+
+TIERS: Mapping[str, Tier] = {
+    tier.name: tier
+    for tier in (
+        Tier("small", ("map_half",), (OURS, HANDWRITTEN), 200_000),
+        Tier("full", tuple(WORKLOADS), tuple(CONTENDERS), 1_000_000),
+    )
+}
+
+
+def broken_bounds(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Say what is not as it has to be: figures that are missing, and ratios under their bound."""
+    broken = []
+    for workload, of in rows.items():
+        failed = {name: of[name]["failed"] for name in (OURS, HANDWRITTEN) if "failed" in of.get(name, {})}
+        broken += [f"{workload}: no figure for {name}: {why}" for name, why in failed.items()]
+        ratio, bound = of.get(OURS, {}).get("ratio"), BOUNDS.get(workload)
+        if ratio is not None and bound is not None and ratio < bound:
+            broken.append(f"{workload}: ours / handwritten is {ratio}, it has to be {bound} or more")
+    return broken
