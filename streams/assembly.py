@@ -28,6 +28,7 @@ from streams.kafka.consumer import GroupConsumer, Reader, share_anew
 from streams.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from streams.lanes.feed import LaneFeed
 from streams.lanes.runners import LoopRunner, Runner, ThreadRunner
+from streams.lanes.suspects import Suspects
 from streams.ports import Input, Output
 from streams.preflight import check_access, check_topics, commit_interval, load_codecs, smallest_limit
 from streams.record import TopicPartition
@@ -110,8 +111,13 @@ def _assemble(
     def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         return {source: Bounds(*held) for source, held in admin.ranges(sources).items()}
 
-    journal = Journal(slot.path / "attempt")
-    resources.callback(journal.close)
+    journal = suspects = None
+    if processor.runs is Runs.IN_STEP:
+        journal = Journal(slot.path / "attempt")
+        resources.callback(journal.close)
+    else:
+        suspects = Suspects(slot.path / "running", processor.concurrency)
+        resources.callback(suspects.close)
     worker = build_worker(
         processor,
         settings,
@@ -122,6 +128,7 @@ def _assemble(
         Restorer(reader, bounds),
         lookup,
         journal=journal,
+        suspects=suspects,
         examine=topics.examine,
     )
     resources.callback(worker.close)
@@ -191,6 +198,7 @@ def build_worker(
     lookup: SchemaLookup,
     *,
     journal: Journal | None = None,
+    suspects: Suspects | None = None,
     runner: Runner | None = None,
     examine: Callable[[], None] = lambda: None,
     open_backend: Callable[[Path, Iterable[str]], Backend] = Backend,
@@ -199,7 +207,8 @@ def build_worker(
 ) -> Worker:
     """Make the worker of a processor over whatever clients; `folder` holds the state of a partition.
 
-    `runner` runs the handlers of lanes, if not threads or an event loop of the worker's own.
+    `runner` runs the handlers of lanes, if not threads or an event loop of the worker's own. Of those that kill their
+    process `journal` finds the ones in `step`, `suspects` the ones in lanes.
     """
     judgement = Judgement()
     lanes = None
@@ -212,6 +221,7 @@ def build_worker(
             most_records=settings.lane_records,
             most_bytes=settings.lane_bytes,
             now_ms=now_ms,
+            suspects=suspects,
         )
         handled = replace(processor, handler=_recorded(processor.handler, lanes))
 

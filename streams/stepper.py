@@ -234,7 +234,7 @@ class Stepper:
         if refusal is None:
             return owned.task.step(batch, self._checkpoint.expired, self._now_ms(), again=again)
         step = owned.task.refuse(batch[0], refusal, self._now_ms())
-        if step.consumed:
+        if step.consumed and not step.counts["queued"]:
             owned.answered.add(batch[0].offset)
         return step
 

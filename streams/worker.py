@@ -209,8 +209,8 @@ class Worker:
         self._partitions.open(partitions)
         for partition in partitions:
             killer = None if self._journal is None else self._journal.killer(partition.partition)
-            if killer is not None:
-                self._partitions.owned[partition].refusals[killer] = KilledError()
+            for offset in (*self._handling.killers(partition), *([] if killer is None else [killer])):
+                self._partitions.owned[partition].refusals[offset] = KilledError()
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Commit, then close (INV-6); not a transaction that is to be aborted anyway."""

@@ -18,6 +18,7 @@ from streams.lanes.handling import Handling
 from streams.lanes.job import Lane, LaneJob, Place, lane_of
 from streams.lanes.lanes import Lanes
 from streams.lanes.runners import Runner
+from streams.lanes.suspects import Spot, Suspects, Watched
 from streams.lanes.window import Window
 from streams.owned import Owned
 from streams.ports import Input
@@ -56,12 +57,18 @@ class LaneFeed(Handling):
         most_records: int,
         most_bytes: int,
         now_ms: Callable[[], int],
+        suspects: Suspects | None = None,
     ) -> None:
-        """Keep at most so many records and bytes of a partition in flight; one that has more is not read on."""
+        """Keep at most so many records and bytes of a partition in flight; one that has more is not read on.
+
+        `suspects` is told what runs, and tells what ran when the process before died.
+        """
         self._processor = processor
-        self._runner = runner
+        self._suspects = suspects
+        self._refused: set[Spot] = set()  # killers that were given up since the last commit
+        self._runner = runner if suspects is None else Watched(runner, suspects, lambda job: _spot(job.record))
         self._consumer = consumer
-        self._lanes: Lanes[LaneJob] = Lanes(runner, processor.concurrency, self._finished)
+        self._lanes: Lanes[LaneJob] = Lanes(self._runner, processor.concurrency, self._finished)
         self._most_records = most_records
         self._most_bytes = most_bytes
         self._now_ms = now_ms
@@ -169,6 +176,8 @@ class LaneFeed(Handling):
             if needless is not None:
                 self._lanes.fence([needless])
             self._review(owned, lane_of(record))
+        if self._suspects is not None:
+            self._refused.update(spot for spot in map(_spot, records) if spot[1] in owned.answered)
 
     def review(self, partition: TopicPartition, owned: Owned) -> None:
         """Let the lanes of a partition go on whose keys wait no longer."""
@@ -179,6 +188,9 @@ class LaneFeed(Handling):
         """Let go of everything that was stepped."""
         for ahead in self._ahead.values():
             ahead.window.committed()
+        if self._suspects is not None:
+            self._suspects.settle(self._refused)
+            self._refused.clear()
 
     def hold(self, partition: TopicPartition, owned: Owned) -> None:
         """Begin nothing of a partition for now; what runs goes on, and its results are kept."""
@@ -191,6 +203,7 @@ class LaneFeed(Handling):
         """Go back to the last commit, with the results that there are."""
         ahead = self._of(partition.partition)
         ahead.window.rewind()
+        self._keep(partition)
         self._look_again(ahead)
         for lane in list(ahead.window.failing):
             self._lanes.hold(lane)
@@ -198,11 +211,16 @@ class LaneFeed(Handling):
 
     def close(self, partition: TopicPartition) -> None:
         """Give a partition up: what runs ends into nothing."""
+        self._keep(partition)
         ahead = self._ahead.pop(partition.partition, None)
         if ahead is not None:
             self._lanes.fence(ahead.window)
         for lane in self._held(partition.partition):
             self._lanes.release(lane)
+
+    def killers(self, partition: TopicPartition) -> list[int]:
+        """Return the offsets of records that killed their process often enough to be given up."""
+        return [] if self._suspects is None else self._suspects.killers(partition.partition)
 
     def stop(self) -> None:
         """Begin nothing until `go_on`; what runs may end."""
@@ -215,6 +233,10 @@ class LaneFeed(Handling):
     def end(self) -> None:
         """Begin nothing and answer nobody any more."""
         self._lanes.close()
+
+    def _keep(self, partition: TopicPartition) -> None:
+        """Go on to know the killers of a partition: that they were given up is not committed."""
+        self._refused = {spot for spot in self._refused if spot[0] != partition.partition}
 
     def _of(self, partition: int) -> _Ahead:
         return self._ahead.setdefault(partition, _Ahead())
@@ -233,6 +255,7 @@ class LaneFeed(Handling):
         ahead = self._of(record.partition)
         job = LaneJob(owned, record, self._processor.group, position, self._ask, urgent=urgent)
         job.context.now_ms = self._now_ms()
+        job.alone = self._suspects is not None and _spot(record) in self._suspects
         try:
             self._set_call(job)
         except HoldError:
@@ -319,6 +342,10 @@ class LaneFeed(Handling):
 def _is_blocked(owned: Owned, lane: Lane) -> bool:
     waiting, key = owned.task.waiting, lane[1]
     return waiting is not None and isinstance(key, bytes) and waiting.blocks(key)
+
+
+def _spot(record: RawRecord) -> Spot:
+    return record.partition, record.offset
 
 
 def _fail(error: RecordError) -> NoReturn:

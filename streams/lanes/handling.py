@@ -60,6 +60,10 @@ class Handling:
     def close(self, partition: TopicPartition) -> None:
         """Give a partition up."""
 
+    def killers(self, partition: TopicPartition) -> list[int]:  # noqa: ARG002 - the same
+        """Return the offsets of records that killed their process often enough to be given up."""
+        return []
+
     def stop(self) -> None:
         """Begin nothing until `go_on`; what runs may end."""
 

@@ -2,6 +2,7 @@
 
 A lane is the queue of one key. What comes of a job is looked at before the next one of its lane begins; if it failed,
 its lane is held until whoever decides about it releases it. Nothing that runs is ever cancelled.
+A job that has to be alone begins once nothing runs; until then and while it runs nothing else begins.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Lanes(Generic[J]):
         self._concurrency = concurrency
         self._finished = finished
         self._stopped = False
+        self._alone = False  # the one that runs has to be
         self._queues: dict[object, deque[J]] = {}
         self._busy: set[object] = set()
         self.held: set[Any] = set()  # lanes of which nothing more begins but what is urgent
@@ -95,8 +97,12 @@ class Lanes(Generic[J]):
     def _begin(self) -> None:
         while self._free and self.running < self._concurrency and not self._stopped:
             lane = next(iter(self._free))
+            alone = self._queues[lane][0].alone
+            if self.running and (alone or self._alone):
+                return
             del self._free[lane]
             job = self._queues[lane].popleft()
+            self._alone = alone
             self._busy.add(lane)
             self.running += 1
             job.running = True

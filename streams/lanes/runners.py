@@ -24,7 +24,7 @@ J = TypeVar("J", bound="Job")
 class Job:
     """One call of a handler; `lane` is what orders it. Whoever runs it sets `result` or `error`."""
 
-    __slots__ = ("call", "ended", "error", "fenced", "lane", "result", "running", "size", "urgent")
+    __slots__ = ("alone", "call", "ended", "error", "fenced", "lane", "result", "running", "size", "urgent")
 
     def __init__(self, lane: object, call: Callable[[], Any], *, urgent: bool = False, size: int = 0) -> None:
         """`size` is what it holds, in bytes.
@@ -40,6 +40,7 @@ class Job:
         self.running = False
         self.ended = False
         self.fenced = False  # what comes of it is dropped
+        self.alone = False  # nothing else runs while it does
         self.result: Any = None  # None, one value, or a list
         self.error: Exception | None = None
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from live.app import CALL, CALLS, digest
+from live.app import CALL, CALLS, KILL, digest
 from live.events import Appended, Item
 from live.workers import PATIENCE, Live
 
 from streams import App, Context
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
+from streams.dlq.letter import Letter, read_letter
 from streams.settings import Settings
 from streams.testing.live import LiveDriver
 
@@ -140,6 +141,30 @@ def test_a_worker_that_ends_lets_its_handlers_end(live: Live, tmp_path: Path) ->
         live.settle("call")
     assert [one.n for one in calls(file)] == list(range(10))
     judge(live, 10)
+
+
+def test_a_call_that_kills_its_process_is_found_among_those_that_run_beside_it(live: Live, tmp_path: Path) -> None:
+    live.deploy("call")
+    live.environment |= {CALLS: str(tmp_path / "calls")}
+    killers = {150, 151}
+    sent = [live.item(f"k{n % KEYS}", n, KILL if n in killers else "") for n in range(RECORDS)]
+    live.send(sent)
+    with live.worker("call") as worker:
+        live.settle("call", 120)
+        assert worker.end(signal.SIGTERM) in {0, 128 + signal.SIGTERM}
+        deaths = worker.log().count("killing itself")
+    letters = [
+        letter for record in live.read(live.topic("call.dlq")) if isinstance(letter := read_letter(record), Letter)
+    ]
+    again = Counter(one.n for one in calls(tmp_path / "calls"))
+    beside = sum(count > 1 for n, count in again.items() if n not in killers)
+    of_killers = sum(again[n] for n in killers)
+    print(f"{deaths} deaths, {of_killers} calls of killers, {beside} of {RECORDS - 2} others ran again")
+    assert beside > 0, "nothing ran beside them"
+    assert {letter.kind for letter in letters} == {"killed"}
+    assert sorted(letter.record.value or b"" for letter in letters) == sorted(sent[n].value or b"" for n in killers)
+    assert 3 <= deaths <= 9
+    judge(live, RECORDS - 2)
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])

@@ -60,9 +60,7 @@ def build(name: str) -> App:  # noqa: C901, PLR0915 - a list of declarations
     def waver(item: Item, ctx: Context) -> Item:
         if item.text in {DOWN, PARKED} and Path(os.environ[FLAGS], item.text).exists():
             raise ConnectionError if item.text == DOWN else LookupError
-        if item.text == KILL:
-            os.write(2, b"killing itself\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+        _die(item)
         return copy(item, ctx)
 
     def spread(item: Item, _ctx: Context) -> Iterator[Item]:
@@ -93,6 +91,7 @@ def build(name: str) -> App:  # noqa: C901, PLR0915 - a list of declarations
 
     async def call(item: Item, ctx: Context) -> Appended:
         _note_call(item, ctx)
+        _die(item)
         await asyncio.sleep(CALL_SECONDS if item.text == CALL else random.random() * 0.05)
         before = ctx.get(calls, item.key)
         history = (*before.items, item.n) if before else (item.n,)
@@ -122,6 +121,12 @@ def _note_call(item: Item, ctx: Context) -> None:
     """Leave a line that outlives the process, as an outside service would have."""
     with Path(os.environ[CALLS]).open("ab", buffering=0) as file:
         file.write(f"{item.key} {item.n} {os.getpid()} {ctx.idempotency_key}\n".encode())
+
+
+def _die(item: Item) -> None:
+    if item.text == KILL:
+        os.write(2, b"killing itself\n")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _told(item: Item) -> Item:
