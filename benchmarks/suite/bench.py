@@ -67,8 +67,9 @@ class Bench:
         if known in self._expected:
             return self._expected[known]
         name = f"fill-{len(self._expected)}"
-        ids = self._deploy(workload, topic, name, f"{name}-unused")
-        expected = Expected(workload, self._contract(workload.output, ids[f"{name}-unused"]))
+        unused = f"{topic}-{workload.output}-unused"
+        ids = self._deploy(workload, topic, name, unused)
+        expected = Expected(workload, self._contract(workload.output, ids[unused]))
         placed = frames(workload.input, records, self._contract(workload.input.schema, ids[topic]))
         if any(filled == topic for filled, _ in self._expected):
             for one in placed:

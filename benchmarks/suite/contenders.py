@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.suite.environments import Environment, Own
-from benchmarks.suite.workloads import Guarantee, Kind, Workload
+from benchmarks.suite.environments import Environment, JavaEnvironment, Own, PythonEnvironment
+from benchmarks.suite.workloads import EXACTLY_ONCE, Guarantee, Kind, Workload
 
 OURS, HANDWRITTEN = "ours", "handwritten"
 FASTAVRO = "fastavro==1.13.1"  # the same codec for every contender in Python that brings none
@@ -47,6 +47,51 @@ _CONTENDERS = (
     ),
     Contender(
         HANDWRITTEN, "a loop by hand: confluent-kafka, fastavro, dicts", _OWN, "handwritten", ("consumer", "producer")
+    ),
+    Contender(
+        "kafka_streams",
+        "Kafka Streams (Java): one thread",
+        JavaEnvironment(
+            "kafka-streams",
+            ("org.apache.kafka:kafka-streams:4.3.1", "org.apache.avro:avro:1.12.1"),
+            compiler="org.eclipse.jdt:ecj:3.44.0",
+            options=("-Xms256m", "-Xmx1g"),
+        ),
+        "KafkaStreamsWork",
+        ("java",),
+    ),
+    Contender(
+        "quix",
+        "Quix Streams: a StreamingDataFrame over bytes",
+        PythonEnvironment("quix", ("quixstreams==3.28.1", "confluent-kafka==2.12.2", FASTAVRO)),
+        "quix",
+        ("fetch", "send"),
+    ),
+    Contender(
+        "bytewax",
+        "bytewax: a dataflow with one worker and a recovery store",
+        PythonEnvironment("bytewax", ("bytewax[kafka]==0.21.1", "confluent-kafka==2.16.1", FASTAVRO)),
+        "bytewax_flow",
+        ("fetch", "send"),
+        {EXACTLY_ONCE: "its Kafka sink has no transactions"},
+    ),
+    Contender(
+        "faust",
+        "Faust (faust-streaming): an agent",
+        PythonEnvironment("faust", ("faust-streaming==0.15.3", "aiokafka[lz4]==0.14.0", FASTAVRO)),
+        "faust_app",
+        ("send",),
+        share=0.1,
+    ),
+    Contender(
+        "faststream",
+        "FastStream over confluent-kafka: a batch subscriber",
+        PythonEnvironment("faststream", ("faststream[confluent]==0.7.8", "confluent-kafka==2.16.1", FASTAVRO)),
+        "faststream_app",
+        ("fetch", "send"),
+        {EXACTLY_ONCE: "it does not put outputs and offsets into one transaction"},
+        {"count": "it keeps no state"},
+        share=0.1,
     ),
 )
 CONTENDERS: Mapping[str, Contender] = {contender.name: contender for contender in _CONTENDERS}

@@ -157,7 +157,8 @@ class JavaEnvironment:
         if (classes / f"{source.stem}.class").exists():
             return
         compiler = (self._folder / "compiler").read_text()
-        options = ["-proc:none", "-nowarn", "--release", str(self.oldest_java), "-cp", self._classpath_file.read_text()]
+        level = str(self.oldest_java)  # not --release: a runtime has no signatures of older ones
+        options = ["-proc:none", "-nowarn", "-source", level, "-target", level, "-cp", self._classpath_file.read_text()]
         _run([self._java, "-jar", compiler, *options, "-d", str(classes), str(source)], f"compiling {source.name}")
 
     def _classes(self, source: Path) -> Path:

@@ -62,6 +62,8 @@ def _java(consumer: Mapping[str, Any], producer: Mapping[str, Any]) -> dict[str,
         "producer.batch.size": 262_144,
         "producer.compression.type": producer["compression.type"],
         "producer.buffer.memory": producer["queue.buffering.max.kbytes"] << 10,
+        "statestore.cache.max.bytes": 64 << 20,
+        "num.stream.threads": 1,
     }
 
 

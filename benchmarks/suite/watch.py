@@ -64,7 +64,7 @@ class Watch:
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise BenchmarkError(f"the ends of {topic} are not known: {error}") from error
-                time.sleep(TICK)
+                self._admin.list_topics(topic, timeout=LEADER_WAIT)  # else the client stays with what it knew
 
     def run(
         self,
