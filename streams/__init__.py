@@ -5,6 +5,7 @@ Declare topics, tables, stores and processors on an `App`; `streams worker` runs
 
 from streams.app import App
 from streams.breaker import Dependency
+from streams.columnar.context import BatchContext
 from streams.context import Context
 from streams.errors import CircuitOpenError, ReplyTimeoutError, StreamsError, UsageError
 from streams.failures.policy import Failure, FailurePolicy, Retry
@@ -28,6 +29,7 @@ __all__ = [
     "Table",
     "Topic",
     # handling
+    "BatchContext",
     "Context",
     "Publisher",
     "Record",

@@ -10,6 +10,8 @@ from functools import cache
 from typing import Any, Self, TypeVar
 
 from streams.breaker import Dependency
+from streams.columnar.context import BatchContext
+from streams.columnar.declared import Batches
 from streams.context import Context
 from streams.duration import duration
 from streams.errors import UsageError
@@ -24,6 +26,8 @@ from streams.topology import Processor, TopicSpec, build_processor
 K = TypeVar("K", bound=Key)
 V = TypeVar("V")
 R = TypeVar("R")
+
+BATCH_RECORDS = 5_000  # of a batch, unless the processor says otherwise
 
 _LEGAL_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -185,6 +189,31 @@ class App:
         options = {"to": to, "uses": uses, "inbox": inbox, "concurrency": concurrency, "effect": True}
         return self._register(source, on_failure=on_failure, **options)
 
+    def batch(
+        self,
+        source: Topic[Any],
+        *,
+        to: Topic[Any] | None = None,
+        uses: Iterable[Declared] = (),
+        on_failure: Failure | FailurePolicy | None = None,
+        as_polars: bool = False,
+        records: int = BATCH_RECORDS,
+    ) -> Callable[[Callable[[Any, BatchContext], Any]], Callable[[Any, BatchContext], Any]]:
+        """Make a function the handler of batches of `source`: a `pyarrow.RecordBatch`, or a `polars.DataFrame`.
+
+        It has a column for each field, and rows of one partition in their order, at most `records` of them. What the
+        function returns, a RecordBatch, Table or DataFrame with the columns of `to`, becomes one record for each row.
+        If it raises, or a row does not fit, it is called with each half of the batch, and so on, until a record fails
+        alone; that one is answered by `on_failure`. So what it does for a record must not depend on which others are in
+        the batch: see docs/columnar.md. Tombstones are left out.
+
+        Raises:
+            UsageError: the declaration contradicts itself, a model has no columns, or pyarrow or polars is missing.
+        """
+        batches = Batches.POLARS if as_polars else Batches.ARROW
+        options = {"to": to, "uses": uses, "batches": batches, "batch_records": records}
+        return self._register(source, on_failure=on_failure, **options)
+
     def in_namespace(self, namespace: str) -> Self:
         """Return a copy whose topics, groups, subjects and ids in Kafka begin with `<namespace>.`.
 
@@ -254,9 +283,9 @@ class App:
         return [self.processors[name] for name in names] if names else list(self.processors.values())
 
     def _register(
-        self, source: Topic[V], *, on_failure: Failure | FailurePolicy | None, **options: Any
-    ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
-        def register(handler: Callable[[V, Context], R]) -> Callable[[V, Context], R]:
+        self, source: Topic[Any], *, on_failure: Failure | FailurePolicy | None, **options: Any
+    ) -> Callable[[Callable[..., R]], Callable[..., R]]:
+        def register(handler: Callable[..., R]) -> Callable[..., R]:
             policy = self._on_failure if on_failure is None else on_failure
             self._add(build_processor(self.name, handler, source, on_failure=policy, **options))
             return handler

@@ -15,6 +15,7 @@ import structlog
 
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
+from streams.columnar.task import open_task
 from streams.context import Context
 from streams.errors import FencedError, StreamsError
 from streams.failures.journal import Journal
@@ -225,23 +226,23 @@ def build_worker(
         )
         handled = replace(processor, handler=_recorded(processor.handler, lanes))
 
-    def open_task(partition: TopicPartition) -> Task:
+    def opened(partition: TopicPartition) -> Task:
         number = partition.partition
         path = folder(number)
         state = open_state(processor, codecs, number, path, lambda names: open_backend(path, names))
         waiting = None
         if processor.waiting is not None:
             waiting = Waiting(state, processor.waiting, settings.waiting_records, settings.waiting_bytes)
-        return Task(handled, codecs, state, waiting, judgement, event_ids=settings.guarantee == "at_least_once")
+        return open_task(handled, codecs, state, waiting, judgement, event_ids=settings.guarantee == "at_least_once")
 
     return Worker(
         consumer,
         producer,
         restorer,
         lookup,
-        open_task,
+        opened,
         loops=processor.source in processor.outputs.values(),
-        poll_records=settings.poll_records,
+        poll_records=processor.batch_records or settings.poll_records,
         commit_interval=commit_interval(processor, settings).total_seconds(),
         commit_records=settings.commit_records,
         stable_timeout=settings.transaction_timeout.total_seconds() + ABORT_SCAN,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
+from streams.columnar.codec import ColumnCodec
 from streams.errors import IncompatibleError, UsageError
 from streams.settings import Settings
 from streams.topic import Topic
@@ -100,9 +101,11 @@ def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[A
     written |= {topic: store.model for store, topic in processor.changelogs().items()}
     read = {processor.source.name: processor.source.model}
     read |= {processor.table_topic(table).name: table.topic.model for table in processor.tables}
-    codecs = {name: Codec(model) for name, model in read.items()}
+    batches = {processor.source.name, *(t.name for t in processor.outputs.values())} if processor.batches else set()
+    kind = {name: ColumnCodec if name in batches else Codec for name in (*read, *written)}
+    codecs: dict[str, Codec[Any]] = {name: kind[name](model) for name, model in read.items()}
     for name, model in written.items():
-        codecs[name] = Codec(model, contracts.lookup(f"{name}-value", schema_of(model).text))
+        codecs[name] = kind[name](model, contracts.lookup(f"{name}-value", schema_of(model).text))
     return codecs
 
 

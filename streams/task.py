@@ -241,7 +241,7 @@ class Task:
             except RecordError as error:
                 return self._failed(record, error, mark)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; its record pays, nobody else
-                return self._failed(record, _raised(error), mark)
+                return self._failed(record, raised(error), mark)
             if self._has_inbox:
                 outcome = self._context.outcome
         if waits and record.offset in waits:
@@ -324,7 +324,7 @@ class Task:
         return headers
 
 
-def _raised(error: BaseException) -> HandlerError:
+def raised(error: BaseException) -> HandlerError:
     """Wrap what a handler raised; not in the frame that caught it: a variable there would keep all of it in a cycle."""
     failure = HandlerError()
     failure.__cause__ = error

@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple, Self, TypeVar
 
-from streams.context import Context
+from streams.columnar.declared import Batches, check_batches
 from streams.errors import UsageError
 from streams.failures.policy import Failure, FailurePolicy, as_failure
 from streams.failures.waiting_record import WaitingRecord
@@ -24,7 +24,7 @@ from streams.topic import COMPACTED, Store, Table, Topic, check_topic_name, qual
 
 V = TypeVar("V")
 
-Handler = Callable[[Any, Context], Any]
+Handler = Callable[[Any, Any], Any]  # a value or batch, and its context
 
 # Retention goes by the records' own times, which a dead letter keeps: one of an old record would be gone in minutes.
 FOR_EVER = "-1"
@@ -59,6 +59,8 @@ class Processor:
     have the model and the subject of this one, which itself does not exist. An `inbox` is around the handler already;
     here it stands for its rows.
 
+    With `batches` the handler takes columns of many records at a time, at most `batch_records`, and not one of them.
+
     Of a handler that runs in lanes at most `concurrency` calls run at a time in a worker. An `effect` is there for what
     it does outside of Kafka: a replay leaves it out unasked.
     """
@@ -79,6 +81,8 @@ class Processor:
     concurrency: int = 1
     effect: bool = False
     namespace: str = ""
+    batches: Batches | None = None
+    batch_records: int | None = None
 
     @property
     def owner(self) -> str:
@@ -173,6 +177,8 @@ def build_processor(
     blocking: bool = False,
     concurrency: int | None = None,
     effect: bool = False,
+    batches: Batches | None = None,
+    batch_records: int | None = None,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -185,8 +191,11 @@ def build_processor(
     used = _used(handler, uses)
     parameters = _check_signature(name, handler)
     event = _hint(handler, parameters[0])
-    _check_event(name, event, source)
     outputs = [] if to is None else [to] if isinstance(to, Topic) else list(to)
+    if batches is None:
+        _check_event(name, event, source)
+    else:
+        check_batches(name, handler, event, source, outputs, batches, batch_records)
     reply_ = None if reply is None else Topic(f"{app}.{name}.reply", reply, None)
     processor = Processor(
         app=app,
@@ -204,6 +213,8 @@ def build_processor(
         runs=runs,
         concurrency=_concurrency(name, runs, concurrency),
         effect=effect,
+        batches=batches,
+        batch_records=batch_records,
     )
     _routes(name, [*outputs, *filter(None, [processor.reply])])
     if inbox is not None:

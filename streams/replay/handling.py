@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from streams.assembly import open_state
 from streams.avro.codec import Codec
 from streams.avro.registry import UnknownIdError
+from streams.columnar.task import open_task
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
 from streams.failures.policy import FailurePolicy, as_failure
 from streams.record import RawRecord, TopicPartition
@@ -20,7 +21,6 @@ from streams.replay.handlers import in_this_thread
 from streams.requests.replies import made_at
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
-from streams.task import Task
 from streams.topology import Processor
 
 _ORIGIN = attrgetter("origin")
@@ -57,7 +57,7 @@ class Handling:
         self._schemas = schemas
         self._states = {tp: _opened(self._processor, codecs, folder, tp.partition) for tp in partitions}
         self._tasks = {
-            tp: Task(self._processor, codecs, state, event_ids=event_ids) for tp, state in self._states.items()
+            tp: open_task(self._processor, codecs, state, event_ids=event_ids) for tp, state in self._states.items()
         }
 
     def tables(self) -> list[TopicPartition]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from streams.record import RawRecord
-from streams.testing.replay import Expected
+from streams.testing.replay import Expected, Output
 
 Written = tuple[bytes | None, bytes | None]
 
@@ -36,8 +36,11 @@ def lost(processor: str, expected: Expected, found: Found) -> Verdict:
     wrong: list[str] = []
     compared = expected.records
     for topic, outputs in expected.outputs.items():
-        wanted = Counter((output.key, output.value) for output in outputs)
         compared += len(outputs)
+        if topic in expected.newest:
+            wrong += [f"{processor} {told}" for told in _outdated(topic, outputs, found.records.get(topic, ()))]
+            continue
+        wanted = Counter((output.key, output.value) for output in outputs)
         missing = wanted - _count(found.records.get(topic, ()))
         wrong += [f"{processor} lost {_times(count)} {_shown(record)} for {topic}" for record, count in missing.items()]
     for topic, rows in expected.rows.items():
@@ -52,7 +55,7 @@ def duplicated(processor: str, expected: Expected, found: Found) -> Verdict:
     """Find records that are there more often than they have to be."""
     wrong: list[str] = []
     compared = 0
-    for topic, outputs in expected.outputs.items():
+    for topic, outputs in _told(expected):
         wanted = Counter((output.key, output.value) for output in outputs)
         there = _count(found.records.get(topic, ()))
         compared += len(outputs)
@@ -68,7 +71,7 @@ def disordered(processor: str, expected: Expected, found: Found) -> Verdict:
     """Find keys whose records came in another order than their inputs."""
     wrong: list[str] = []
     compared = 0
-    for topic, outputs in expected.outputs.items():
+    for topic, outputs in _told(expected):
         there: dict[bytes | None, list[bytes | None]] = defaultdict(list)
         for record in found.records.get(topic, ()):
             there[record.key].append(record.value)
@@ -83,6 +86,22 @@ def disordered(processor: str, expected: Expected, found: Found) -> Verdict:
             if not _in_order(values, there[key])
         ]
     return Verdict(compared, wrong)
+
+
+def _told(expected: Expected) -> Iterator[tuple[str, list[Output]]]:
+    """Yield the topics of which every record can be told."""
+    return ((topic, outputs) for topic, outputs in expected.outputs.items() if topic not in expected.newest)
+
+
+def _outdated(topic: str, outputs: Sequence[Output], there: Iterable[RawRecord]) -> Iterator[str]:
+    """Find keys whose newest record is not the last that one of its partitions came to."""
+    last: dict[bytes | None, dict[int, bytes | None]] = defaultdict(dict)
+    for output in outputs:
+        last[output.key][output.partition] = output.value
+    newest = {record.key: record.value for record in there}
+    for key in last.keys() | newest.keys():
+        if key not in newest or newest[key] not in last[key].values():
+            yield f"has another newest record of key {key!r} in {topic}"
 
 
 def checked(verdict: Verdict, where: str) -> int:

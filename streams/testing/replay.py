@@ -13,12 +13,14 @@ from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from streams.avro.codec import Codec
+from streams.columnar.context import BatchContext
 from streams.context import Context
 from streams.errors import DecodeError, EncodeError, HandlerError, RecordError, UnknownSchemaError
 from streams.failures.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.requests.replies import Address, address_of
 from streams.task import MAX_RECORD_OUTPUTS, NOT_SEVERAL
+from streams.testing.batches import NotingBatches, ReplayedBatch, depends_on_splitting, handle
 from streams.testing.handlers import complete
 from streams.topic import Store, Table
 from streams.topology import Processor, Runs
@@ -58,11 +60,16 @@ class Output(NamedTuple):
 
 @dataclass
 class Expected:
-    """What the committed records of a processor come to: outputs, dead letters and rows by topic."""
+    """What the committed records of a processor come to: outputs, dead letters and rows by topic.
+
+    Of the topics in `newest` only the last output for each key of a partition can be told: how many there are before it
+    depends on how records were batched.
+    """
 
     records: int = 0
     outputs: dict[str, list[Output]] = field(default_factory=dict)
     rows: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    newest: set[str] = field(default_factory=set)
 
 
 class TableReads:
@@ -84,6 +91,17 @@ class TableReads:
             given = handler(event, noting)
             ctx.outcome = noting.outcome
             return given
+
+        return noted
+
+    def noting_batches(self, handler: Callable[[Any, BatchContext], Any]) -> Callable[[Any, BatchContext], Any]:
+        """Return the handler of a batch processor with the noting around it."""
+
+        def noted(batch: Any, ctx: BatchContext) -> Any:
+            reads: Reads = {}
+            for record in ctx.records:
+                self.seen.setdefault((record.origin, record.offset), []).append(reads)
+            return handler(batch, NotingBatches(ctx, reads))
 
         return noted
 
@@ -186,6 +204,7 @@ class Replay:
         if self._processor.writes_dead_letters:
             expected.outputs[self._processor.dead_letter_topic] = []
         for fared in partitions:
+            self._look_at_batches(fared, expected)
             rows: Reads = {}
             expected.records += len(fared.given_up) + len(fared.handled) + len(fared.back)
             for record in fared.given_up:
@@ -207,6 +226,18 @@ class Replay:
                 self._add(record, attempt, rows, expected, came_back=True)
         return expected
 
+    def _look_at_batches(self, fared: Fared, expected: Expected) -> None:
+        """Find out whether the outputs of a batch processor tell more than what each key came to."""
+        if self._processor.batches is None:
+            return
+        topics = {topic.name for topic in self._processor.outputs.values()}
+        if self._processor.tables:  # each record saw rows of its own
+            expected.newest |= topics if self._processor.stores else set()
+            return
+        well = [record for record in fared.handled if self._is_value(record)]
+        if depends_on_splitting(self._processor.name, well, partial(handle, self._processor, self._codecs)):
+            expected.newest |= topics
+
     def _came_before(
         self, record: RawRecord | None, back: list[RawRecord], rows: Reads, found: Collection[Written]
     ) -> tuple[RawRecord, _Attempt] | None:
@@ -222,9 +253,14 @@ class Replay:
         return _committed((self._attempt(record, rows, reads) for reads in self._tables.of(record)), found)
 
     def _attempt(self, record: RawRecord, rows: Reads, reads: Reads) -> _Attempt:
-        ctx = _Replayed(record, self._processor.group, rows, reads)
+        ctx: _Replayed | ReplayedBatch
         try:
-            outputs = self._handle(record, ctx)
+            if self._processor.batches is not None:
+                ctx = ReplayedBatch([record], rows, reads)
+                outputs = [] if self._value(record) is None else handle(self._processor, self._codecs, ctx)
+            else:
+                ctx = _Replayed(record, self._processor.group, rows, reads)
+                outputs = self._handle(record, ctx)
             stores = self._processor.stores  # an inbox is none of them: its rows tell of the worker's clock
             changes = [self._row(store, key, put) for (store, key), put in ctx.changed.items() if store in stores]
             if not all(map(self._takes, [*outputs, *changes])):
@@ -258,7 +294,7 @@ class Replay:
 
     def _handle(self, record: RawRecord, ctx: Context) -> list[RawRecord]:
         address = address_of(record, self._processor.source.name) if self._processor.reply else None
-        value = None if record.value is None else self._decode(record.value)
+        value = self._value(record)
         if value is None and not self._processor.wants_tombstones:
             return []
         call = partial(self._processor.handler, value, ctx)
@@ -269,6 +305,15 @@ class Replay:
             raise EncodeError("too many")
         outputs = [self._output(one, record.timestamp_ms, address) for one in values if not (single and one is None)]
         return [output for output in outputs if output.topic in self._topics]
+
+    def _is_value(self, record: RawRecord) -> bool:
+        try:
+            return self._value(record) is not None
+        except DecodeError:  # it was skipped
+            return False
+
+    def _value(self, record: RawRecord) -> Any:
+        return None if record.value is None else self._decode(record.value)
 
     def _decode(self, frame: bytes) -> Any:
         codec = self._codecs[self._processor.source.name]

@@ -36,7 +36,8 @@ class Runtime:
     def __init__(self, cluster: Cluster, processor: Processor, workers: int, others: Callable[[Process], None]) -> None:
         """`others` lets everybody else go on while a process stands still."""
         self.tables = TableReads()
-        handler = self.tables.noting(processor.handler) if processor.tables else processor.handler
+        noting = self.tables.noting if processor.batches is None else self.tables.noting_batches
+        handler = noting(processor.handler) if processor.tables else processor.handler
         self.declared = processor
         self.processor = replace(processor, handler=handler)
         self.group = Group(cluster.log, processor.group, processor.source.name)

@@ -9,6 +9,7 @@ PUBLIC = {
     "SKIP",
     "STOP",
     "App",
+    "BatchContext",
     "CircuitOpenError",
     "Context",
     "Dependency",

@@ -1,0 +1,1 @@
+"""Batches of columns: Avro frames to Arrow record batches and back, and processors whose handlers take them."""
