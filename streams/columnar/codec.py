@@ -100,8 +100,8 @@ class ColumnCodec(Codec[V]):
 
     def _run(self, frames: Sequence[bytes], at: int) -> Sequence[bytes]:
         """Return the frames from a place on that have the same header as the one there."""
-        header = frames[at][: wire.HEADER_SIZE]
-        if at == 0 and all(frame.startswith(header) for frame in frames):
+        header, pa = frames[at][: wire.HEADER_SIZE], arrow()
+        if at == 0 and pa.compute.all(pa.compute.starts_with(pa.array(frames, pa.binary()), header)).as_py():
             return frames
         end = next((i for i in range(at, len(frames)) if not frames[i].startswith(header)), len(frames))
         return frames[at:end]

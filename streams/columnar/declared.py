@@ -42,7 +42,7 @@ def check_batches(
         )
     if inspect.isgeneratorfunction(handler):
         raise UsageError(f"processor {name} yields", fix="return one batch, of pyarrow.concat_batches perhaps")
-    if isinstance(event, type) and not issubclass(taken, event):
+    if isinstance(event, type) and event is not type(None) and not issubclass(taken, event):
         raise UsageError(
             f"processor {name} expects {event.__name__}, but is given a {batches.value}",
             fix="as_polars=True gives a DataFrame, without it a RecordBatch",

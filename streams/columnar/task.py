@@ -25,7 +25,7 @@ from streams.state.task_state import TaskState
 from streams.task import MAX_RECORD_BYTES, MAX_RECORD_OUTPUTS, MAX_STEP_OUTPUTS, Step, Task, raised
 from streams.topology import Processor
 
-_TOMBSTONE: Final = -1  # instead of a row
+_NO_ROW: Final = -1  # of a tombstone, or of a frame that does not decode
 
 
 class _Span(NamedTuple):
@@ -92,8 +92,9 @@ class BatchTask(Task):
         self._output = next(iter(processor.outputs.values()), None)
         self._writer = None if self._output is None else column_codec(codecs[self._output.name])
         self._batch: Sequence[RawRecord] = ()
-        self._rows: list[int] = []
+        self._rows: Sequence[int] = ()
         self._errors: dict[int, DecodeError] = {}
+        self._whole = False
         self._decoded: Decoded = Decoded(None, {})
         self._first: RawRecord | None = None
 
@@ -153,20 +154,15 @@ class BatchTask(Task):
         self._batch = batch
         frames = [record.value for record in batch if record.value is not None]
         self._decoded = self._source.decode_columns(frames) if frames else Decoded(None, {})
-        errors = self._decoded.errors
-        self._rows, self._errors = [], {}
-        place = row = 0
-        for index, record in enumerate(batch):
-            if record.value is None:
-                self._rows.append(_TOMBSTONE)
-                continue
-            if place in errors:
-                self._errors[index] = errors[place]
-                self._rows.append(_TOMBSTONE)
-            else:
-                self._rows.append(row)
-                row += 1
-            place += 1
+        there = [at for at, record in enumerate(batch) if record.value is not None]
+        self._errors = {there[place]: error for place, error in self._decoded.errors.items()}
+        self._whole = len(there) == len(batch) and not self._errors
+        if self._whole:
+            self._rows = range(len(batch))
+            return
+        row = iter(range(len(there)))
+        known = set(there) - self._errors.keys()
+        self._rows = [next(row) if at in known else _NO_ROW for at in range(len(batch))]
 
     def _spans(self, *, alone: bool) -> list[_Span]:
         """Return what is to be handled together, the first part last: those before and after each bad frame."""
@@ -184,21 +180,9 @@ class BatchTask(Task):
 
     def _deal_with(self, span: _Span) -> _Done:
         counts: Counter[str] = Counter()
-        places: list[int] = []
-        waits = self._waits
-        for at in range(span.start, span.end):
-            record = self._batch[at]
-            try:
-                queued = bool(waits) and record.key in self._blocked and self.failures.queue(record, self._now_ms)
-            except HoldError as hold:
-                raise _HeldError(at, hold) from hold
-            if queued:
-                counts["queued"] += 1
-            elif self._rows[at] == _TOMBSTONE and span.error is None:
-                counts["tombstones"] += 1
-                self.failures.dealt_with(record)
-            else:
-                places.append(at)
+        places: Sequence[int] = range(span.start, span.end)
+        if self._waits or not self._whole:
+            places = self._places(span, counts)
         outputs: list[RawRecord] = []
         if places and span.error is not None:
             outputs, outcome = self._answer(span, span.error)
@@ -208,6 +192,24 @@ class BatchTask(Task):
             counts[PROCESSED] += len(places)
         return _Done(outputs, counts)
 
+    def _places(self, span: _Span, counts: Counter[str]) -> list[int]:
+        """Return the places of a span that are to be handled: keys that wait are not, nor tombstones."""
+        places: list[int] = []
+        for at in range(span.start, span.end):
+            record = self._batch[at]
+            try:
+                queued = bool(self._waits) and record.key in self._blocked and self.failures.queue(record, self._now_ms)
+            except HoldError as hold:
+                raise _HeldError(at, hold) from hold
+            if queued:
+                counts["queued"] += 1
+            elif self._rows[at] == _NO_ROW and span.error is None:
+                counts["tombstones"] += 1
+                self.failures.dealt_with(record)
+            else:
+                places.append(at)
+        return places
+
     def _answer(self, span: _Span, error: RecordError) -> tuple[list[RawRecord], str]:
         try:
             return self.failures.answer(self._batch[span.start], error, self._now_ms)
@@ -215,7 +217,9 @@ class BatchTask(Task):
             raise _HeldError(span.start, hold) from hold
 
     def _handle_places(self, span: _Span, places: Sequence[int]) -> list[RawRecord]:
-        records = [self._batch[at] for at in places]
+        records = self._batch[span.start : span.end]
+        if len(places) < len(records):
+            records = [self._batch[at] for at in places]
         self._first = records[0]
         context = BatchContext(self.state, records, self._now_ms)
         try:

@@ -339,3 +339,8 @@ def test_declarations_that_cannot_be_are_told() -> None:
     with pytest.raises(UsageError, match="topic texts: str has no columns"):
         small.batch(texts)(batched)
     assert not small.processors
+
+    def bare(batch, ctx): ...  # type: ignore[no-untyped-def]
+
+    small.batch(source, as_polars=True)(bare)
+    assert list(small.processors) == ["bare"]
