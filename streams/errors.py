@@ -25,8 +25,8 @@ AbortedError                 the open transaction cannot be committed; nothing o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 EXIT_FAILED = 1
 
@@ -94,13 +94,17 @@ class RecordError(Exception):
 
 
 class DecodeError(RecordError):
-    """The bytes are not a valid frame of the schema they name; `kind` is a short stable name of the defect."""
+    """The bytes are not a valid frame of the schema they name; `kind` is a short stable name of the defect.
+
+    `before` are the values of the frames before it, where several were to be decoded.
+    """
 
     stage = "decode"
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
+        self.before: Sequence[Any] = ()
 
 
 class EncodeError(RecordError):

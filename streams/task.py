@@ -28,7 +28,6 @@ from streams.topology import Processor
 MAX_STEP_OUTPUTS = 10_000  # a step ends between two records once it holds so many
 MAX_RECORD_OUTPUTS = 100_000  # more from one record is a handler error
 MAX_RECORD_BYTES = 64 << 20
-CHUNK = 64  # a batch that does not decode is redone in chunks of this size, only the bad one record by record
 
 NOT_SEVERAL = (AvroModel, Mapping, str, bytes)  # one value of a wrong type, though some of them can be iterated
 
@@ -196,14 +195,14 @@ class Task:
             self.waiting.reload()
 
     def _decode_frames(self, frames: list[bytes]) -> list[Value]:
-        try:
-            return self._decode_batch(frames)
-        except DecodeError as error:
-            if len(frames) == 1:
-                return [error]
-            size = CHUNK if len(frames) > CHUNK else 1
-            chunks = (frames[start : start + size] for start in range(0, len(frames), size))
-            return [value for chunk in chunks for value in self._decode_frames(chunk)]
+        """Decode a batch; behind a frame that is none it goes on."""
+        values: list[Value] = []
+        while len(values) < len(frames):
+            try:
+                values += self._decode_batch(frames[len(values) :] if values else frames)
+            except DecodeError as error:
+                values += [*error.before, _bare(error)]
+        return values
 
     def _process(
         self, batch: Sequence[RawRecord], values: Sequence[Value], start: int, expired: Callable[[], bool]
@@ -329,6 +328,15 @@ def raised(error: BaseException) -> HandlerError:
     failure = HandlerError()
     failure.__cause__ = error
     return failure
+
+
+def _bare(error: DecodeError) -> DecodeError:
+    """Take off what leads back to the batch: stack frames would keep all of it in a cycle."""
+    error.before = ()
+    for one in (error, error.__cause__):
+        if one is not None:
+            one.__traceback__ = None
+    return error
 
 
 class _Failure(NamedTuple):

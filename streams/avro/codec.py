@@ -69,15 +69,20 @@ class Codec(Generic[V]):
 
         Raises:
             UnknownSchemaError: a frame has an id that is neither learnt nor refused.
-            DecodeError: a frame is malformed; nothing else is ever raised for any bytes.
+            DecodeError: a frame is malformed; the values before it are `before`. Nothing else is ever raised for any
+                bytes.
         """
         values: list[V] = []
-        while len(values) < len(frames):  # once for every run of frames with the same id
-            schema_id = wire.split(frames[len(values)])
-            plan = self._plans.get(schema_id)
-            if plan is None:
-                raise UnknownSchemaError(schema_id)
-            plan(frames[len(values) :] if values else frames, values)
+        try:
+            while len(values) < len(frames):  # once for every run of frames with the same id
+                schema_id = wire.split(frames[len(values)])
+                plan = self._plans.get(schema_id)
+                if plan is None:
+                    raise UnknownSchemaError(schema_id)
+                plan(frames[len(values) :] if values else frames, values)
+        except DecodeError as error:
+            error.before = values
+            raise
         return values
 
     def encode(self, values: Sequence[V]) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from streams.errors import DecodeError, SendError, StoppedError
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.task_state import TaskState
-from streams.task import CHUNK, Task
+from streams.task import Task
 from streams.topology import Processor
 
 
@@ -159,11 +160,35 @@ def test_no_handler_runs_twice_because_of_somebody_elses_bad_bytes() -> None:
         del ctx
         seen.append(item.n)
 
-    values: list[Item | bytes | None] = [Item(key="a", n=n) for n in range(3 * CHUNK)]
-    values[0] = values[CHUNK + 5] = values[-1] = b"\x00\x00"
+    values: list[Item | bytes | None] = [Item(key="a", n=n) for n in range(200)]
+    values[0] = values[69] = values[70] = values[-1] = b"\x00\x00"
     step = stateless(note).step(frames(values), never, 0)
     assert seen == [n for n, value in enumerate(values) if isinstance(value, Item)]
-    assert step.counts == {"processed": 3 * CHUNK - 3, "decode": 3}
+    assert step.counts == {"processed": 196, "decode": 4}
+
+
+def test_nothing_of_a_batch_with_failures_is_left_to_the_garbage_collector() -> None:
+    def fail(item: Item, ctx: Context) -> None:
+        del ctx
+        if item.n % 2:
+            raise ValueError(item.n)
+
+    values: list[Item | bytes | None] = [Item(key="a", n=n) for n in range(200)]
+    values[70] = values[130] = b"\x00\x00"
+    task, batch = stateless(fail), frames(values)
+    gc.collect()
+    gc.disable()
+    try:
+        step = task.step(batch, never, 0)
+        failed = step.counts.total() - step.counts["processed"]
+        task.failures.take_told()
+        del step
+        garbage = gc.collect()
+    finally:
+        gc.enable()
+    print(f"compared what {failed} failures left: {garbage} objects")
+    assert failed == 102
+    assert garbage < failed / 2
 
 
 def test_after_an_output_that_does_not_encode_only_what_follows_runs_again(stateful: Task) -> None:
