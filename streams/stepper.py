@@ -150,7 +150,8 @@ class Stepper:
             now_ms, suspended = self._now_ms(), self._judgement.suspended
             if owned.task.waiting is None or (suspended and now_ms < self._probe_ms):
                 return
-            ended = self._handling.retry(owned, owned.task.waiting.due(now_ms, 1 if suspended else MOST_RETRIES))
+            most, runs = 1 if suspended else MOST_RETRIES, not self._handling.ahead
+            ended = self._handling.retry(owned, owned.task.waiting.due(now_ms, most, runs=runs))
             batch = owned.before_refusal(ended[: self._narrowing.room()])
             if batch:
                 step = self._step(partition, owned, batch, None)

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 
 from streams.duration import duration
 from streams.errors import HandlerError, RecordError, UsageError
@@ -20,6 +21,13 @@ class FailurePolicy(Enum):
     PARK = "park"  # it waits, and its key with it, until somebody releases it
     SKIP = "skip"  # it is counted and passed over
     STOP = "stop"  # the worker ends with exit code 6; nothing is committed past the record
+
+
+@cache
+def _range_ms(backoff: str) -> tuple[int, int]:
+    first, _, last = backoff.partition("..")
+    low, high = duration(first), duration(last or first)
+    return round(low.total_seconds() * 1000), round(high.total_seconds() * 1000)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Retry:
         """
         if self.attempts < 1:
             raise UsageError(f"Retry({self.attempts}) tries nothing again", fix="give 1 or more, or leave Retry out")
-        first, last = self._range()
+        first, last = _range_ms(self.backoff)
         if not 0 < first <= last:
             raise UsageError(f"backoff {self.backoff!r} goes from {first} to {last} ms", fix='write it as "1s..1m"')
         if self.within is not None:
@@ -59,15 +67,10 @@ class Retry:
 
     def delay_ms(self, failures: int, salt: int) -> int:
         """Return the delay after the so-manieth failure."""
-        first, last = self._range()
+        first, last = _range_ms(self.backoff)
         whole = min(last, first << min(failures - 1, 40))
         jitter = zlib.crc32(b"%d/%d" % (salt, failures)) % _JITTER
         return max(1, round(whole * (1 - jitter / _JITTER / 2)))
-
-    def _range(self) -> tuple[int, int]:
-        first, _, last = self.backoff.partition("..")
-        low, high = duration(first), duration(last or first)
-        return round(low.total_seconds() * 1000), round(high.total_seconds() * 1000)
 
 
 @dataclass(frozen=True)

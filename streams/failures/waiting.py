@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 from streams.errors import RecordError, WaitingFullError
@@ -141,15 +142,22 @@ class Waiting:
             return sorted(offset for offset, entry in self.entries.items() if entry.key is None)
         return list(self.queues.get(key, ()))
 
-    def due(self, now_ms: int, most: int) -> list[RawRecord]:
-        """Return records whose turn it is, one of each key at most; they stay until they are done."""
-        taken: dict[int, tuple[int, int]] = {}
+    def due(self, now_ms: int, most: int, *, runs: bool = False) -> list[RawRecord]:
+        """Return records whose turn it is, each key's in order; they stay until they are done.
+
+        That is the first one of a key; with `runs`, if it only stood behind another one, also those behind it.
+        """
+        timers: dict[int, tuple[int, int]] = {}  # a head may have several
+        taken: list[int] = []
         while len(taken) < most and (due_ms := self.next_due()) is not None and due_ms <= now_ms:
             timer = heapq.heappop(self._timers)
-            taken[timer[1]] = timer
-        for timer in taken.values():
+            _, head = timer
+            if head not in timers:
+                taken += self._run(head) if runs else [head]
+            timers[head] = timer
+        for timer in timers.values():
             heapq.heappush(self._timers, timer)
-        return [self.record(offset) for offset in taken]
+        return [self.record(offset) for offset in taken[:most]]
 
     def next_due(self) -> int | None:
         """Return the time at which the next one is due, in milliseconds; None where none ever is."""
@@ -179,6 +187,13 @@ class Waiting:
     def restore(self, offset: int, before: object, was_dirty: bool) -> None:  # noqa: ARG002 - what the undo log calls
         """Take one change back."""
         self._apply(offset, before if isinstance(before, Entry) else None)
+
+    def _run(self, head: int) -> list[int]:
+        """Return the offsets that nothing stands in front of once the first one of a key is dealt with."""
+        entry = self.entries[head]
+        if entry.key is None or entry.status is not WaitingStatus.QUEUED:
+            return [head]
+        return list(takewhile(lambda at: self.entries[at].status is WaitingStatus.QUEUED, self.queues[entry.key]))
 
     def _row(self, offset: int) -> WaitingRecord:
         row = self._state.get(self._store, offset)
@@ -247,4 +262,7 @@ def _entry(row: WaitingRecord, size: int) -> Entry:
 
 
 def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(held or b"") for name, held in headers)
+    size = len(key or b"") + len(value or b"")
+    for name, held in headers:
+        size += len(name) + len(held or b"")
+    return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -230,6 +231,26 @@ class Model(RuleBasedStateMachine):
             assert {one.offset for one in self.waiting.due(self.now, 100)} == due
         assert len(self.waiting.due(self.now, 2)) == min(2, len(due))
 
+    @invariant()
+    def a_run_is_what_only_stood_behind_others(self) -> None:
+        if not hasattr(self, "waiting"):
+            return
+        expected: list[int] = []
+        for head, due_ms in self.heads().items():
+            if due_ms > self.now:
+                continue
+            row, behind = self.rows[head], [head]
+            if row.status is WaitingStatus.QUEUED and row.key is not None:
+                same = sorted(at for at, one in self.rows.items() if one.key == row.key)
+                behind = list(takewhile(lambda at: self.rows[at].status is WaitingStatus.QUEUED, same))
+            expected += behind
+        told = [one.offset for one in self.waiting.due(self.now, 100, runs=True)]
+        assert sorted(told) == sorted(expected)
+        for key in {row.key for row in self.rows.values()} - {None}:
+            mine = [at for at in told if self.rows[at].key == key]
+            assert mine == sorted(mine)
+        assert self.waiting.due(self.now, 1, runs=True) == self.waiting.due(self.now, 100, runs=True)[:1]
+
 
 Model.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestModel = Model.TestCase
@@ -297,8 +318,11 @@ def test_a_key_with_many_records_costs_no_memory_for_timers() -> None:
     for offset in range(1, 2_000):
         waiting.add(record(offset), WaitingStatus.QUEUED, due_ms=0, now_ms=0, error=None)
     assert len(waiting._timers) == 1
-    for offset in range(2_000):
+    for offset in range(1_000):
         assert [one.offset for one in waiting.due(10, 64)] == [offset]
+        waiting.done(offset)
+    assert [one.offset for one in waiting.due(10, 64, runs=True)] == list(range(1_000, 1_064))
+    for offset in range(1_000, 2_000):
         waiting.done(offset)
     assert (len(waiting), waiting.next_due(), waiting._timers, waiting.queues) == (0, None, [], {})
 
