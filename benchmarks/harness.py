@@ -159,7 +159,7 @@ def digest(admin: Admin, servers: str, topic: str, schema_id: int) -> Digest:
             if error is None:
                 headline = _decode(message.value(), schema, expected)
                 found.add(message.partition(), message.key(), message.timestamp()[1], headline)
-            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            elif error.code() != KafkaError._PARTITION_EOF:
                 raise BenchmarkError(f"{topic} cannot be read: {error.str()}")
             elif message.offset() >= ends[message.partition()]:  # an earlier end: the last marker is still under way
                 missing.discard(message.partition())

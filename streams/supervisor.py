@@ -241,7 +241,7 @@ def _work(target: str, name: str, settings: dict[str, Any], first: bool, report:
             failpoints.arm(name, app.processors)
         run_worker(app.select([name])[0], configured, stopping, report.send)
     except StreamsError as error:
-        print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the command's last word, whatever the log's format
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the boundary of the process: log it, end with a code
         _log.exception("worker failed")

@@ -269,7 +269,7 @@ def _concurrency(name: str, runs: Runs, given: int | None) -> int:
 
 def _check_signature(name: str, handler: Handler) -> list[str]:
     parameters = list(inspect.signature(handler).parameters)
-    if len(parameters) != 2:  # noqa: PLR2004
+    if len(parameters) != 2:  # noqa: PLR2004 - the value and the context
         raise UsageError(
             f"processor {name} takes {len(parameters)} parameters",
             fix=f"write def {name}(event, ctx: Context)",

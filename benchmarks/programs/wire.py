@@ -24,7 +24,7 @@ class Contract:
         if frame[:HEADER] != self.header:
             raise ValueError(f"another schema: {frame[:HEADER]!r}")
         record: Any = schemaless_reader(BytesIO(frame[HEADER:]), self.schema)
-        return record  # type: ignore[no-any-return]
+        return record  # type: ignore[no-any-return] # a record is one by its schema
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """Return the frame."""

@@ -103,7 +103,7 @@ def read(servers: str, topic: str, ends: Ends) -> Iterator[Message]:
                 error = message.error()
                 if error is None:
                     yield message
-                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                elif error.code() != KafkaError._PARTITION_EOF:
                     raise BenchmarkError(f"{topic} cannot be read: {error.str()}")
                 elif message.offset() >= ends[message.partition()]:  # an earlier end: a marker is still under way
                     missing.discard(message.partition())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import update_wrapper
+from typing import Annotated, Any, Concatenate, TypeVar, get_type_hints
 
 import typer
 
 from streams.local import with_local_cluster
 from streams.settings import Settings, load_settings, parse_properties
+
+S = TypeVar("S")
 
 BootstrapServers = Annotated[
     str | None, typer.Option("--bootstrap-servers", "-b", help="Kafka's addresses, host:port[,host:port…].")
@@ -48,3 +52,22 @@ def settings_from(
     if properties:
         given["kafka"] = parse_properties(properties)
     return with_local_cluster(load_settings(command_line=given, code=code))
+
+
+def with_options(shared: Callable[..., S]) -> Callable[[Callable[Concatenate[S, ...], None]], Callable[..., None]]:
+    """Have a command take the fields of a named tuple as options, beside its own, and get the tuple first."""
+    fields = list(inspect.signature(shared).parameters.values())
+    hints = get_type_hints(shared, include_extras=True)
+
+    def decorate(command: Callable[Concatenate[S, ...], None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            command(shared(**{field.name: given.pop(field.name) for field in fields}), **given)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        taken = [field.replace(annotation=hints[field.name], kind=field.KEYWORD_ONLY) for field in fields] + own
+        update_wrapper(run, command)
+        run.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined] # what typer reads
+        run.__annotations__ = {one.name: one.annotation for one in taken}
+        return run
+
+    return decorate

@@ -71,7 +71,7 @@ def produce(
     if key is None and app is None and not envelope:
         sys.stderr.write("they have no key: name its field with --key, or the app that declares it with --app\n")
     if bad:
-        numbers = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")  # noqa: PLR2004
+        numbers = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")  # noqa: PLR2004 - as many as are shown
         what = f"not sent: {'line' if len(bad) == 1 else 'lines'} {numbers}"
         raise StreamsError(what if skip_bad else f"{what} and what follows", fix=_remedy(bad, skip_bad=skip_bad))
 

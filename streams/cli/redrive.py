@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from streams.cli.doing import Job, do
 from streams.cli.moments import shown
-from streams.cli.options import BootstrapServers, Output, OutputFormat, Properties, RegistryUrl
+from streams.cli.options import BootstrapServers, Output, OutputFormat, Properties, RegistryUrl, with_options
 from streams.cli.queues import (
     Cluster,
     Parked,
@@ -58,71 +59,58 @@ MaxRedrives = Annotated[
 ]
 
 
-def redrive(
-    target: Target,
-    processor: ProcessorOption = None,
-    where: WhereOption = None,
-    since: Since = None,
-    until: Until = None,
-    send_to: SendOption = None,
-    most: Most = None,
-    rate: Rate = None,
-    max_redrives: MaxRedrives = MAX_REDRIVES,
-    waiting: Waits = False,
-    parked: Parked = False,
-    execute: Execute = False,
-    job: JobName = None,
-    output: OutputFormat = Output.TABLE,
-    bootstrap_servers: BootstrapServers = None,
-    schema_registry_url: RegistryUrl = None,
-    properties: Properties = None,
-) -> None:
+class Asked(NamedTuple):
+    """What both commands are asked: which things of which group, how many, how fast, and whether to do it."""
+
+    target: Target
+    processor: ProcessorOption = None
+    where: WhereOption = None
+    since: Since = None
+    until: Until = None
+    most: Most = None
+    rate: Rate = None
+    waiting: Waits = False
+    parked: Parked = False
+    execute: Execute = False
+    job: JobName = None
+    output: OutputFormat = Output.TABLE
+    bootstrap_servers: BootstrapServers = None
+    schema_registry_url: RegistryUrl = None
+    properties: Properties = None
+
+    @property
+    def of_waiting(self) -> bool:
+        """Tell whether keys that wait are meant, and not dead letters."""
+        return self.waiting or self.parked
+
+
+@with_options(Asked)
+def redrive(asked: Asked, *, send_to: SendOption = None, max_redrives: MaxRedrives = MAX_REDRIVES) -> None:
     """Send open dead letters again, byte for byte; or release keys that wait. Does nothing without --execute."""
-    of_waiting = waiting or parked
-    if of_waiting and send_to is not None:
+    if asked.of_waiting and send_to is not None:
         raise UsageError("--to belongs to dead letters: a key that waits is released where it is", fix="leave --to out")
-    chosen, pace = choice(where, since, until, of_waiting=of_waiting), per_second(rate)
-    goal = "release" if of_waiting else (send_to or SendTo.PROCESSOR).value
-    audit = _audit(job, goal, where, chosen)
-    found = cluster(target, processor, bootstrap_servers, schema_registry_url, properties)
-    queue = the_only(found)
-    work: Work
-    if of_waiting:
-        work = _waits(found, queue, chosen, RELEASE, most, parked=parked)
+    goal = (send_to or SendTo.PROCESSOR).value
+    if asked.of_waiting:
+        _do(asked, RELEASE, lambda found, queue, chosen: _waits(found, queue, chosen, RELEASE, asked))
     else:
-        work = _letters(found, queue, chosen, goal, most, max_redrives)
-    do(work, Job(execute, pace, audit, output), found.settings)
+        _do(asked, goal, lambda found, queue, chosen: _letters(found, queue, chosen, goal, asked.most, max_redrives))
 
 
-def drop(
-    target: Target,
-    processor: ProcessorOption = None,
-    where: WhereOption = None,
-    since: Since = None,
-    until: Until = None,
-    most: Most = None,
-    rate: Rate = None,
-    waiting: Waits = False,
-    parked: Parked = False,
-    execute: Execute = False,
-    job: JobName = None,
-    output: OutputFormat = Output.TABLE,
-    bootstrap_servers: BootstrapServers = None,
-    schema_registry_url: RegistryUrl = None,
-    properties: Properties = None,
-) -> None:
+@with_options(Asked)
+def drop(asked: Asked) -> None:
     """Give open dead letters up, with a note; or all records of keys that wait. Does nothing without --execute."""
-    of_waiting = waiting or parked
-    chosen, pace = choice(where, since, until, of_waiting=of_waiting), per_second(rate)
-    audit = _audit(job, "drop", where, chosen)
-    found = cluster(target, processor, bootstrap_servers, schema_registry_url, properties)
-    queue = the_only(found)
-    work: Work
-    if of_waiting:
-        work = _waits(found, queue, chosen, DROP, most, parked=parked)
+    if asked.of_waiting:
+        _do(asked, DROP, lambda found, queue, chosen: _waits(found, queue, chosen, DROP, asked))
     else:
-        work = _letters(found, queue, chosen, None, most, MAX_REDRIVES)
-    do(work, Job(execute, pace, audit, output), found.settings)
+        _do(asked, DROP, lambda found, queue, chosen: _letters(found, queue, chosen, None, asked.most, MAX_REDRIVES))
+
+
+def _do(asked: Asked, goal: str, work: Callable[[Cluster, Queue, Choice], Work]) -> None:
+    chosen = choice(asked.where, asked.since, asked.until, of_waiting=asked.of_waiting)
+    pace = per_second(asked.rate)
+    audit = _audit(asked.job, goal, asked.where, chosen)
+    found = cluster(asked.target, asked.processor, asked.bootstrap_servers, asked.schema_registry_url, asked.properties)
+    do(work(found, the_only(found), chosen), Job(asked.execute, pace, audit, asked.output), found.settings)
 
 
 def per_second(rate: str | None) -> float | None:
@@ -158,11 +146,11 @@ def _letters(
     return LetterWork(queue, plan, describe)
 
 
-def _waits(found: Cluster, queue: Queue, chosen: Choice, verb: str, most: int | None, *, parked: bool) -> Work:
+def _waits(found: Cluster, queue: Queue, chosen: Choice, verb: str, asked: Asked) -> Work:
     queue.require(queue.names.waiting)
     queue.require_redrive(queue.names.waiting)
-    waiters = chosen_waiters(found, queue, chosen, parked=parked)
-    return WaitWork(queue, verb, waiters[:most], describer(found))
+    waiters = chosen_waiters(found, queue, chosen, parked=asked.parked)
+    return WaitWork(queue, verb, waiters[: asked.most], describer(found))
 
 
 def _audit(job: str | None, target: str, where: str | None, chosen: Choice) -> Audit:

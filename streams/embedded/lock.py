@@ -24,7 +24,7 @@ class Coordinate:
     def parse(cls, text: str) -> Self:
         """Raise ValueError unless the text has three to five parts, none of them empty."""
         parts = text.split(":")
-        if not 3 <= len(parts) <= 5 or not all(parts):  # noqa: PLR2004
+        if not 3 <= len(parts) <= 5 or not all(parts):  # noqa: PLR2004 - the parts of a coordinate
             raise ValueError(f"not a Maven coordinate: {text}")
         return cls(*parts)
 
@@ -56,9 +56,9 @@ class LockedArtifact:
         server, coordinate, size, sha256 = line.split()
         if server not in get_args(ServerName):
             raise ValueError(f"unknown server {server}")
-        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):  # noqa: PLR2004
+        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):  # noqa: PLR2004 - hexadecimal digits of a SHA-256
             raise ValueError(f"not a SHA-256 checksum: {sha256}")
-        return cls(server, Coordinate.parse(coordinate), int(size), sha256)  # type: ignore[arg-type]
+        return cls(server, Coordinate.parse(coordinate), int(size), sha256)  # type: ignore[arg-type] # one of them
 
     def __str__(self) -> str:
         return f"{self.server} {self.coordinate} {self.size} {self.sha256}"

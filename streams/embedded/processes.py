@@ -128,7 +128,7 @@ def _start_time_from_ps(pid: int) -> str | None:
     shown = subprocess.run(
         ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.split(maxsplit=1)
-    return None if len(shown) < 2 or shown[0].startswith("Z") else shown[1].strip()  # noqa: PLR2004
+    return None if len(shown) < 2 or shown[0].startswith("Z") else shown[1].strip()  # noqa: PLR2004 - name and start time
 
 
 def watch(data: Path, parent: int) -> None:

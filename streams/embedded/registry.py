@@ -34,7 +34,7 @@ class Registry:
         """Where it listens."""
         return (self.port,)
 
-    def prepare(self, java: Java, artifacts: ArtifactCache) -> None:  # noqa: ARG002
+    def prepare(self, java: Java, artifacts: ArtifactCache) -> None:  # noqa: ARG002 - as every server has it
         """Make the database's folder; the registry makes the database."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

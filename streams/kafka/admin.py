@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -101,16 +101,8 @@ class Admin:
         wanted = list(dict.fromkeys(names))
         if not wanted:
             return set()
-        found = set()
         answers = self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout)
-        for name, answer in answers.items():
-            try:
-                answer.result()
-                found.add(name)
-            except KafkaException as raised:
-                if error_of(raised).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise translate(error_of(raised), f"looking for topic {name}", self._servers) from raised
-        return found
+        return set(self._well(answers, KafkaError.UNKNOWN_TOPIC_OR_PART, "looking for"))
 
     def described(self, names: Iterable[str]) -> dict[str, Described]:
         """Return those of the topics that exist, each with what this user may do there."""
@@ -155,15 +147,8 @@ class Admin:
         ]
         if not wanted:
             return []
-        made = []
-        for name, answer in self._admin.create_topics(wanted, request_timeout=self._timeout).items():
-            try:
-                answer.result()
-                made.append(name)
-            except KafkaException as raised:
-                if error_of(raised).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise translate(error_of(raised), f"making topic {name}", self._servers) from raised
-        return made
+        answers = self._admin.create_topics(wanted, request_timeout=self._timeout)
+        return list(self._well(answers, KafkaError.TOPIC_ALREADY_EXISTS, "making"))
 
     def delete_topics(self, names: Iterable[str]) -> None:
         """Delete topics with all their records."""
@@ -223,6 +208,16 @@ class Admin:
         answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
         described = self._result(answer, f"describing group {name}")
         return Group(name, described.state.name, [_member(member) for member in described.members])
+
+    def _well(self, answers: Mapping[str, Any], passed_over: int, doing: str) -> Iterator[str]:
+        """Yield the topics whose answer is no error; one error code is passed over."""
+        for name, answer in answers.items():
+            try:
+                answer.result()
+                yield name
+            except KafkaException as raised:
+                if error_of(raised).code() != passed_over:
+                    raise translate(error_of(raised), f"{doing} topic {name}", self._servers) from raised
 
     def _offsets(self, asked: list[Assigned], spec: OffsetSpec) -> dict[TopicPartition, int]:
         """Ask until the brokers agree with the client on who leads: it does not look again by itself (measured)."""

@@ -230,7 +230,7 @@ def _polled(messages: list[Message], servers: object, remedy: str) -> Polled:
         error = message.error()
         if error is None:
             records.append(_record(message))
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        elif error.code() == KafkaError._PARTITION_EOF:
             ends[TopicPartition(message.topic(), message.partition())] = message.offset()
         else:
             _answer(error, message, servers, remedy)
@@ -254,7 +254,7 @@ def _record(message: Message) -> RawRecord:
 
 def _answer(error: KafkaError, message: Message, servers: object, remedy: str) -> None:
     """Raise what cannot pass; log what librdkafka goes on retrying by itself."""
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
         raise IncompatibleError(
             f"the offset to read from no longer exists: {error.str()}",
             where=f"{message.topic()}[{message.partition()}]",

@@ -22,11 +22,11 @@ T = TypeVar("T")
 UNREACHABLE = frozenset(
     {
         KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's local error codes are spelled so
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._AUTHENTICATION,  # noqa: SLF001
-        KafkaError._SSL,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
     }
 )
 FORBIDDEN = frozenset(

@@ -134,7 +134,7 @@ class TransactionalProducer(Sending):
     def _why(self, raised: KafkaException, topic: str) -> AbortedError | FencedError:
         """Say why a record was not taken; after a failed delivery only the commit names the reason."""
         error = error_of(raised)
-        if error.code() != KafkaError._STATE:  # noqa: SLF001
+        if error.code() != KafkaError._STATE:
             return self._classified(raised, "sending") if error.fatal() else refused(error, topic)
         try:
             self.flush()

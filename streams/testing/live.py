@@ -238,7 +238,7 @@ class LiveDriver:
         self.settle()
         records = self._decoded(owner.changelog(store), store.model)
         newest = {store.key_codec.decode(record.key or b""): record.value for record in records}
-        return {key: value for key, value in newest.items() if value is not None}  # type: ignore[misc]
+        return {key: value for key, value in newest.items() if value is not None}  # type: ignore[misc] # of one store
 
     @property
     def lag(self) -> dict[str, int]:

@@ -150,7 +150,7 @@ def test_topics_are_described_with_what_is_allowed_there(broker: Broker, admin: 
         asked.update(options)
         return {name: answer(found) for name, found in answers.items()}
 
-    broker.describe_topics = describe  # type: ignore[attr-defined]
+    broker.describe_topics = describe  # type: ignore[attr-defined] # a double
     assert admin.described([*answers, "posts"]) == {
         "posts": (2, frozenset({"READ", "DESCRIBE"})),
         "older": (1, None),

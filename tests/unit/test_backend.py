@@ -197,7 +197,7 @@ def test_a_failed_write_leaves_rows_and_positions_as_they_were(tmp_path: Path) -
     backend = opened(tmp_path)
     backend.write({"a": [(b"k", b"old")]}, {"a": 1})
     with pytest.raises(TypeError):
-        backend.write({"a": [(b"k", b"new"), (b"bad", 5)]}, {"a": 2})  # type: ignore[list-item]
+        backend.write({"a": [(b"k", b"new"), (b"bad", 5)]}, {"a": 2})  # type: ignore[list-item] # wrong on purpose
     assert (backend.get("a", b"k"), backend.position("a")) == (b"old", 1)
     backend.close()
 

@@ -88,7 +88,7 @@ def refused(record: RawRecord) -> RawRecord:
 
 def written(folder: Path, records: Sequence[RawRecord], processor: str | None = None) -> Path:
     file = folder / "test_written.py"
-    assert write_test(planned(file, processor), records, Schemas()) == len(records)  # type: ignore[arg-type]
+    assert write_test(planned(file, processor), records, Schemas()) == len(records)  # type: ignore[arg-type] # a double
     return file
 
 
@@ -140,7 +140,7 @@ def test_ordinary_records_become_cases_that_pass(folder: Path) -> None:
 def test_a_value_that_is_no_frame_or_names_no_schema_is_a_case_all_the_same(folder: Path) -> None:
     junk = [order(1)._replace(value=b"\x07junk"), order(2)._replace(value=b"\0\0\0\0\x63x", offset=3)]
     file = folder / "test_written.py"
-    write_test(planned(file), [refused(record) for record in junk], Schemas())  # type: ignore[arg-type]
+    write_test(planned(file), [refused(record) for record in junk], Schemas())  # type: ignore[arg-type] # a double
     assert "2 failed" in run_pytest(file)
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_exists_is_not_replaced_unasked(folder: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         planned(file)
     assert file.read_text() == before
-    write_test(planned(file, force=True), [order(2)], Schemas())  # type: ignore[arg-type]
+    write_test(planned(file, force=True), [order(2)], Schemas())  # type: ignore[arg-type] # a double
     assert records_in(file) == [order(2)]
 
 
@@ -220,14 +220,14 @@ def test_records_that_make_no_test_are_told_and_nothing_is_written(
 ) -> None:
     file = folder / "test_new.py"
     with pytest.raises(UsageError) as wrong:
-        write_test(planned(file, processor), records, Schemas())  # type: ignore[arg-type]
+        write_test(planned(file, processor), records, Schemas())  # type: ignore[arg-type] # a double
     assert told in str(wrong.value)
     assert not file.exists()
 
 
 def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        write_test(planned(folder / "nowhere" / "test_new.py"), [order(1)], Schemas())  # type: ignore[arg-type]
+        write_test(planned(folder / "nowhere" / "test_new.py"), [order(1)], Schemas())  # type: ignore[arg-type] # a double
 
 
 def test_ids_of_a_real_registry_never_mean_another_schema_in_memory() -> None:

@@ -39,7 +39,7 @@ def lines(*, key: str | None = None, envelope: bool = False) -> Lines:
 
 
 def printed(record: RawRecord) -> bytes:
-    described = Describer(Schemas()).describe(record)  # type: ignore[arg-type]
+    described = Describer(Schemas()).describe(record)  # type: ignore[arg-type] # a double
     return json.dumps(described, ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -167,7 +167,7 @@ def test_lines_up_to_a_bad_one_are_sent_and_counted(
 ) -> None:
     good, broker = json.dumps(ITEM) + "\n", Broker()
     source = io.BytesIO(f"{good}\n{good}{{}}\n[]\n{good}".encode())
-    assert produce._send(broker, lines(), source, skip_bad=skip_bad) == bad  # type: ignore[arg-type]
+    assert produce._send(broker, lines(), source, skip_bad=skip_bad) == bad  # type: ignore[arg-type] # a double
     assert [origin for _, origin in broker.sent] == sent
     told = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in told[:-1]] == [f"line {number}" for number in bad]
@@ -186,5 +186,5 @@ def test_what_was_sent_is_counted_when_the_broker_refuses(capsys: pytest.Capture
 
     source = io.BytesIO((json.dumps(ITEM) + "\n").encode() * 3)
     with pytest.raises(StreamsError, match="too large"):
-        produce._send(Refusing(), lines(), source, skip_bad=False)  # type: ignore[arg-type]
+        produce._send(Refusing(), lines(), source, skip_bad=False)  # type: ignore[arg-type] # a double
     assert capsys.readouterr().err == "2 records sent, 1 acknowledged\n"

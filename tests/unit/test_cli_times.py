@@ -103,7 +103,7 @@ class Asked:
     ],
 )
 def test_offsets_and_times_choose_a_part_of_each_partition(selection: Selection, expected: list[Any]) -> None:
-    found = spans(Asked(), "items", selection)  # type: ignore[arg-type]
+    found = spans(Asked(), "items", selection)  # type: ignore[arg-type] # a double
     assert list(found.values()) == expected
 
 
@@ -118,5 +118,5 @@ def test_offsets_and_times_choose_a_part_of_each_partition(selection: Selection,
 )
 def test_a_part_that_does_not_exist_is_refused(topic: str, selection: Selection, told: str) -> None:
     with pytest.raises(UsageError) as refused:
-        spans(Asked(), topic, selection)  # type: ignore[arg-type]
+        spans(Asked(), topic, selection)  # type: ignore[arg-type] # a double
     assert told in str(refused.value)

@@ -26,7 +26,7 @@ def planned(target: str | None = PROCESSOR, **more: object) -> Plan:
         return letter_fields(one, lambda record: {"key": record.key, "value": record.value}, set())
 
     defaults = {"choice": Choice(), "fields": fields, "topics": TOPICS}
-    return Plan(NAMES, target, **{**defaults, **more})  # type: ignore[arg-type]
+    return Plan(NAMES, target, **{**defaults, **more})  # type: ignore[arg-type] # fields by name
 
 
 def verdicts(plan: Plan, records: list[RawRecord], settled: dict[Place, str] | None = None) -> list[Verdict]:

@@ -106,7 +106,7 @@ def test_a_call_that_cannot_be_done_is_told_and_sends_nothing(
 
 
 def test_a_step_may_be_given_by_its_name(driver: MemoryDriver) -> None:
-    driver.inject(Crash(), at="flushed")  # type: ignore[arg-type]
+    driver.inject(Crash(), at="flushed")  # type: ignore[arg-type] # wrong on purpose
     driver.send(inputs, Item(key="a", n=1))
 
     assert driver.faults == {"crash": 1}

@@ -247,7 +247,7 @@ class TestRefusedByTheBroker:
                 one.failing = {"a"} if tries.count(1) == 2 else set()
                 return handle(item, ctx)
 
-            one.handle = first_well  # type: ignore[method-assign]
+            one.handle = first_well  # type: ignore[method-assign] # replaced for this test
             for n in (1, 2):
                 driver.cluster.log.append(one.record(driver, Item(key="a", n=n)))
             driver.settle()

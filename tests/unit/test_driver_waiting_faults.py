@@ -156,9 +156,9 @@ def test_ten_thousand_failing_keys_are_bounded_and_keep_their_order(guarantee: s
         left[item.n] = left.get(item.n, 0) - 1
         if left[item.n] >= 0:
             raise BrokenError(item.n)
-        return handle(item, ctx)  # type: ignore[arg-type]
+        return handle(item, ctx)  # type: ignore[arg-type] # the driver gives its own
 
-    one.handle = sometimes  # type: ignore[method-assign,assignment]
+    one.handle = sometimes  # type: ignore[method-assign,assignment] # replaced for this test
     with one.app.test(auto_advance=False) as driver:
         driver.send(one.source, *[Item(key=f"k{n % MANY}", n=n) for n in range(2 * MANY)])
         waiting = [owned.task.waiting for owned in _owned(driver)]

@@ -384,7 +384,7 @@ def test_declarations_that_make_no_sense_are_refused() -> None:
     for wrong, said in [
         (lambda: Inbox("a while"), "not a duration"),
         (lambda: Inbox(timedelta(0)), "not a positive duration"),
-        (lambda: Inbox(by=5), r"Inbox\(by=5\)"),  # type: ignore[arg-type]
+        (lambda: Inbox(by=5), r"Inbox\(by=5\)"),  # type: ignore[arg-type] # wrong on purpose
     ]:
         with pytest.raises(UsageError, match=said):
             wrong()

@@ -40,10 +40,10 @@ def test_bytes_are_those_of_java() -> None:
 )
 def test_what_does_not_fit_raises_value_or_type_error(codec: object, key: object) -> None:
     with pytest.raises((ValueError, TypeError)):
-        codec.encode(key)  # type: ignore[attr-defined]
+        codec.encode(key)  # type: ignore[attr-defined] # any of the codecs
 
 
 @pytest.mark.parametrize(("codec", "raw"), [(STRING, b"\xff"), (LONG, b"1234567"), (LONG, b"")])
 def test_bytes_that_are_no_key_raise_value_error(codec: object, raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the type is the contract
-        codec.decode(raw)  # type: ignore[attr-defined]
+        codec.decode(raw)  # type: ignore[attr-defined] # any of the codecs

@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, concurrency: int = 10) -> None:
         self.runner = Hand()
         self.finished: list[Job] = []
-        self.lanes = Lanes(self.runner, concurrency, self.finished.append)  # type: ignore[arg-type]
+        self.lanes = Lanes(self.runner, concurrency, self.finished.append)  # type: ignore[arg-type] # a double
 
     def add(self, lane: object, result: object = None, *, urgent: bool = False) -> Job:
         def call() -> object:

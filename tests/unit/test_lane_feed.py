@@ -157,7 +157,7 @@ def test_a_handler_slower_than_a_transaction_lives_runs_once_while_others_are_co
             seen(by)
             lags.append(driver.lag["handle"])
 
-        driver._simulation._pass = passing  # type: ignore[method-assign]
+        driver._simulation._pass = passing  # type: ignore[method-assign] # replaced for this test
         driver.send(lab.inputs, *lab.items(30, "abc"), Item(key="slow", n=30))
         lab.judge(driver)
         assert driver.clock.seconds() > 60
@@ -178,7 +178,7 @@ def test_nothing_is_committed_past_a_record_that_still_runs(guarantee: str) -> N
             seen(by)
             lags.append((driver.clock.seconds(), driver.lag["handle"]))
 
-        driver._simulation._pass = passing  # type: ignore[method-assign]
+        driver._simulation._pass = passing  # type: ignore[method-assign] # replaced for this test
         driver.send(lab.inputs, *lab.items(20, "abc"))
         lab.judge(driver)
     early = [lag for at, lag in lags if at < 30]

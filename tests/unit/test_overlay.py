@@ -271,9 +271,9 @@ def test_a_value_that_does_not_encode_is_told_at_the_commit(state: TaskState) ->
 
 def test_misuse_is_the_programs_fault(state: TaskState) -> None:
     with pytest.raises(UsageError, match="is a table"):
-        state.put(rows, "a", None)  # type: ignore[arg-type]
+        state.put(rows, "a", None)  # type: ignore[arg-type] # wrong on purpose
     with pytest.raises(UsageError, match="holds Items, not Appended"):
-        state.put(lists, "a", Appended(key="a", n=1, size=1))  # type: ignore[arg-type]
+        state.put(lists, "a", Appended(key="a", n=1, size=1))  # type: ignore[arg-type] # wrong on purpose
     with pytest.raises(UsageError, match="does not declare"):
         state.get(App("other").store("s", str, Items), "a")
     with pytest.raises(UsageError, match="does not declare"):

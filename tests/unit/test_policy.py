@@ -90,5 +90,5 @@ def test_the_budget_ends_by_attempts_and_by_time() -> None:
 )
 def test_what_is_no_policy_is_refused_where_it_is_written(make: object) -> None:
     with pytest.raises(UsageError) as raised:
-        make()  # type: ignore[operator]
+        make()  # type: ignore[operator] # wrong on purpose
     assert raised.value.fix

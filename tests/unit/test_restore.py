@@ -164,7 +164,7 @@ def test_a_table_is_followed_for_ever(rig: Rig) -> None:
     rig.name("b", 3)
     rig.restorer.poll()
     rig.restorer.poll()
-    assert [rig.state.get(names, key).n for key in "ab"] == [2, 3]  # type: ignore[union-attr]
+    assert [rig.state.get(names, key).n for key in "ab"] == [2, 3]  # type: ignore[union-attr] # both are there
     assert rig.restorer.is_ready(rig.state)
 
 

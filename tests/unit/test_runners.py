@@ -21,7 +21,7 @@ def finish(runner: Mailbox, calls: list[Callable[[], object]]) -> list[Job]:
     ended: list[Job] = []
     jobs = [Job(number, call) for number, call in enumerate(calls)]
     for job in jobs:
-        runner.start(job, ended.append)  # type: ignore[attr-defined]
+        runner.start(job, ended.append)  # type: ignore[attr-defined] # a double
     until = time.monotonic() + PATIENCE
     while len(ended) < len(jobs):
         runner.turn(0.05)

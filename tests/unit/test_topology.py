@@ -199,13 +199,13 @@ def test_lanes_that_contradict_the_handler_are_refused() -> None:
     ):
         declared, source = fresh()
         with pytest.raises(UsageError, match=told):
-            declared.processor(source, **options)(handler)  # type: ignore[arg-type]
+            declared.processor(source, **options)(handler)  # type: ignore[arg-type] # options by name
 
 
 def test_a_name_that_no_topic_can_have_is_refused_at_the_declaration() -> None:
     assert "not a legal name" in refused(lambda _item, _ctx: None)
 
-    def größe(item: Item, ctx: Context) -> None:  # noqa: PLC2401
+    def größe(item: Item, ctx: Context) -> None:  # noqa: PLC2401 - a name that no topic may have
         del item, ctx
 
     assert "not a legal name" in refused(größe)
@@ -264,7 +264,7 @@ def test_declarations_of_topics_and_stores() -> None:
         (lambda: declared.topic("x", Item, key="nope"), "has no field 'nope'"),
         (lambda: declared.topic("x", Items, key="items"), "cannot be a key"),
         (lambda: declared.topic("x", str, key="x"), "has none"),
-        (lambda: declared.store("x", float, Items), "no bytes of their own"),  # type: ignore[type-var]
+        (lambda: declared.store("x", float, Items), "no bytes of their own"),  # type: ignore[type-var] # wrong on purpose
         (lambda: declared.store("x", str, Items, topic="a b"), "not a legal name"),
         (lambda: declared.store("x", str, Items, commit_every="2"), "not a duration"),
         (lambda: declared.select([]), "has no processor"),
@@ -341,4 +341,4 @@ def test_a_policy_that_is_none_is_refused() -> None:
         del ctx, item
 
     with pytest.raises(UsageError, match="on_failure='STOP'"):
-        app.processor(items, on_failure="STOP")(handle)  # type: ignore[arg-type]
+        app.processor(items, on_failure="STOP")(handle)  # type: ignore[arg-type] # wrong on purpose

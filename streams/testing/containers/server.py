@@ -186,7 +186,7 @@ class ServerContainer(DockerContainer):
         """Start the container, and return whether it got the port: another program may have been quicker."""
         self._port = port
         # docker-py takes an address with the port; testcontainers' type does not know it.
-        self.ports = {str(self.inner_port): (published, port)}  # type: ignore[dict-item]
+        self.ports = {str(self.inner_port): (published, port)}  # type: ignore[dict-item] # see above
         try:
             super().start()
         except APIError as error:

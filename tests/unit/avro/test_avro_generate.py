@@ -53,7 +53,7 @@ DEFAULTS = {
     "flag": True, "small": -7, "big": 1 << 40, "single": 0.5, "double": 1.0, "raw": b"\xff\0", "nothing": None,
     "text": 'quote " \' \\ \n\u2028', "day": date(2024, 10, 4), "clock": time(1), "fine_clock": time(0, 0, 0, 1),
     "at": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), "fine_at": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    "local": datetime(1970, 1, 1, 0, 0, 1), "fine_local": datetime(1970, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001
+    "local": datetime(1970, 1, 1, 0, 0, 1), "fine_local": datetime(1970, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001 - local times have no zone
     "amount": Decimal("2.56"), "share": Decimal(7), "ident": UUID("12345678-1234-5678-1234-567812345678"),
     "ident16": UUID(int=1), "hash": b"ab", "kind": "REPLY", "tags": ("a", "b"), "counts": {"a": 1}, "maybe": None,
     "either": "x", "children": (),

@@ -112,7 +112,7 @@ def test_all_versions_of_an_app_s_contracts_are_registered(capsys: pytest.Captur
     model = model_of(record(), record(("a", "int", 0)))
     registry = Notes()
 
-    register_contracts(registry, [("orders-value", model), ("names-value", str)], Level.FULL)  # type: ignore[arg-type]
+    register_contracts(registry, [("orders-value", model), ("names-value", str)], Level.FULL)  # type: ignore[arg-type] # wrong on purpose
 
     texts = model.__avro_versions__
     assert registry.told == [("orders-value", texts, "FULL"), ("names-value", ('"string"',), "FULL")]

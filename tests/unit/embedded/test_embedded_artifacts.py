@@ -196,7 +196,7 @@ def test_a_broken_download_leaves_no_part_for_the_next_attempt(tmp_path: Path) -
     attempts = []
 
     def broken(artifact: object) -> Path:
-        path: Path = artifact.cached_path  # type: ignore[attr-defined]
+        path: Path = artifact.cached_path  # type: ignore[attr-defined] # a path, after its download
         attempts.append(path.exists())
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"part")

@@ -58,7 +58,7 @@ GOOD = "touch ready; exec sleep 60"
 
 
 def use(cluster: Cluster, **scripts: str) -> None:
-    cluster._servers = tuple(FakeServer(name, script, cluster.data) for name, script in scripts.items())  # type: ignore[misc]
+    cluster._servers = tuple(FakeServer(name, script, cluster.data) for name, script in scripts.items())  # type: ignore[misc] # a double
 
 
 def pids(cluster: Cluster) -> dict[str, int | None]:

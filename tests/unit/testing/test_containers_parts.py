@@ -40,7 +40,7 @@ class Engine:
 
 
 def chosen(engine: Engine, given: str | None) -> str:
-    return choose(engine, given, KAFKA_IMAGES)  # type: ignore[arg-type]
+    return choose(engine, given, KAFKA_IMAGES)  # type: ignore[arg-type] # a double
 
 
 def test_the_images_are_of_the_versions_that_the_project_locks() -> None:
