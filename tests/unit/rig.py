@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from chaos import Chaos, NoLookup
+
 from streams.app import App
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import Context
-from streams.errors import AbortedError, FencedError, StreamsError
+from streams.errors import AbortedError, StreamsError
 from streams.failures.policy import FailurePolicy
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
@@ -102,33 +103,6 @@ CODECS: Mapping[str, Codec[Any]] = {
 }
 
 
-ABORTABLE = frozenset({"send", "send_tracked", "flush", "commit"})  # calls that may say: abort
-
-
-class Chaos:
-    """Lets the n-th call of a client from now fail."""
-
-    def __init__(self) -> None:
-        self._armed: list[tuple[int, BaseException]] = []
-        self._calls = 0
-
-    def arm(self, calls: int, failure: BaseException) -> None:
-        """Fail once `calls` more calls were made."""
-        self._armed.append((self._calls + calls, failure))
-
-    def disarm(self) -> None:
-        """Let everything work from now on."""
-        self._armed.clear()
-
-    def call(self, name: str) -> None:
-        """Note a call, and fail it if it is its turn."""
-        self._calls += 1
-        for armed in self._armed:
-            if self._calls > armed[0] and (name in ABORTABLE or not isinstance(armed[1], AbortedError)):
-                self._armed.remove(armed)
-                raise armed[1]
-
-
 def produce(
     log: Log, records: Iterable[tuple[str, bytes | None, bytes | None]], outcome: Outcome | None = None
 ) -> None:
@@ -142,19 +116,6 @@ def produce(
 
 class JudgeError(AssertionError):
     """What is committed is not what exactly once allows."""
-
-
-class NoLookup:
-    """For workers whose codecs know every schema."""
-
-    def request(self, schema_id: int) -> None:
-        raise AssertionError(f"schema {schema_id} was asked for")
-
-    def is_waiting(self, schema_id: int) -> bool:
-        raise AssertionError(f"schema {schema_id} was asked for")
-
-    def poll(self) -> None:
-        """There is nothing to answer."""
 
 
 def refused_by_broker(record: RawRecord) -> bool:
@@ -420,74 +381,3 @@ def stored(backend: Backend, name: str) -> list[tuple[bytes, bytes]]:
 def _same(what: str, found: Any, expected: Any) -> None:
     if found != expected:
         raise JudgeError(f"{what}: found {found}, expected {expected}")
-
-
-def play(rig: Rig, seed: int, steps: int = 40) -> None:
-    """Let random things befall the workers, then let them finish."""
-    happening = Happening(rig, random.Random(seed))
-    for number in range(SLOTS):
-        rig.start(number)
-    for _ in range(steps):
-        happening.one()
-    rig.settle()
-
-
-class Happening:
-    """What can happen, drawn by weight."""
-
-    WEIGHTS: ClassVar[dict[str, int]] = {
-        "produce": 6,
-        "run": 12,
-        "start": 3,
-        "move": 3,
-        "lose": 3,
-        "abort": 3,
-        "fence": 1,
-        "die": 2,
-        "crash": 1,
-        "stop": 1,
-    }
-
-    def __init__(self, rig: Rig, rng: random.Random) -> None:
-        self._rig = rig
-        self._rng = rng
-
-    def one(self) -> None:
-        """Let one thing happen to one slot."""
-        [what] = self._rng.choices(list(self.WEIGHTS), list(self.WEIGHTS.values()))
-        getattr(self, f"_{what}")(self._rng.randrange(SLOTS))
-
-    def _produce(self, _number: int) -> None:
-        rows = [(self._rng.choice("abdf"), self._rng.choice(ALL_KINDS)) for _ in range(self._rng.randint(1, 8))]
-        self._rig.produce(rows, self._rng.choice([None, Outcome.COMMITTED, Outcome.ABORTED]))
-
-    def _run(self, number: int) -> None:
-        self._rig.spread(number)
-        self._rig.run(number, self._rng.randint(1, 6))
-
-    def _start(self, number: int) -> None:
-        self._rig.start(number)
-
-    def _move(self, number: int) -> None:
-        if number in self._rig.slots:
-            self._rig.group.assign([self._rng.choice(list(self._rig.group.owner))], self._rig.slots[number].consumer)
-
-    def _lose(self, number: int) -> None:
-        if number in self._rig.slots:
-            others = [slot.consumer for other, slot in self._rig.slots.items() if other != number]
-            self._rig.group.throw_out(self._rig.slots[number].consumer, self._rng.choice([*others, None]))
-
-    def _abort(self, _number: int) -> None:
-        self._rig.chaos.arm(self._rng.randint(0, 12), AbortedError("chaos"))
-
-    def _fence(self, _number: int) -> None:
-        self._rig.chaos.arm(self._rng.randint(0, 12), FencedError("chaos"))
-
-    def _die(self, _number: int) -> None:
-        self._rig.chaos.arm(self._rng.randint(0, 12), ProcessDied())
-
-    def _crash(self, number: int) -> None:
-        self._rig.crash(number)
-
-    def _stop(self, number: int) -> None:
-        self._rig.stop(number)
