@@ -30,9 +30,18 @@ seen: list[WorkerProgress] = []
 look: list[Callable[[], WorkerProgress]] = []
 
 
-def build(**policy: Any) -> App:
+def build(*, lanes: bool = False, **policy: Any) -> App:
     app = App("watched")
     source = app.topic("watched.in", Item, key="key", partitions=1)
+
+    async def handle_in_lane(item: Item, _ctx: Context) -> None:
+        if item.n == 99:
+            seen.append(look[0]())
+
+    if lanes:
+        handle_in_lane.__name__ = "handle"
+        app.processor(source, **policy)(handle_in_lane)
+        return app
 
     @app.processor(source, **policy)
     def handle(item: Item, _ctx: Context) -> None:
@@ -107,6 +116,23 @@ def test_a_handler_is_told_with_its_line_and_its_record_while_it_runs(watched: W
     assert one.record == "offset 1, key 'seven'"
     assert (one.state, one.lag, one.unfinished) == ("running", 1, True)
     assert one.oldest_ms is not None
+
+
+def test_a_handler_in_a_lane_is_told_with_its_record_while_it_runs() -> None:
+    """Which line it is at nobody can tell: several run, none in the worker's thread."""
+    with build(lanes=True, on_failure=DEAD_LETTER).test() as driver:
+        driver.settle()
+        watched = Watched(driver)
+        look[:] = [watched.observer.look]
+        seen.clear()
+        watched.send(1)
+        watched.send(99, key="seven")
+        (told,) = seen
+        (one,) = told.partitions
+        assert (one.waits_on, one.record) == ("handler handle", "offset 1, key 'seven'")
+        assert (one.state, one.lag, one.unfinished) == ("running", 1, True)
+        watched.send(2)
+        assert watched.partition().state == "idle"
 
 
 def test_what_is_held_up_by_another_partition_says_so(watched: Watched) -> None:
