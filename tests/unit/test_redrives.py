@@ -44,14 +44,16 @@ def offsets(batch: list[RawRecord]) -> list[int]:
 
 
 def test_records_come_together_notes_too_and_each_command_alone() -> None:
-    one = received(back(0), back(1), order(2, b"redriven"), order(3, b"dropped"), order(4, b"release"), back(5))
+    one = received(
+        back(0), back(1), order(2, b"redriven"), order(3, b"dropped"), order(4, b"release"), order(5, b"drop"), back(6)
+    )
     seen = []
     while one.buffer:
         batch = one.batch(10)
         seen.append(offsets(batch))
         one.advance(len(batch))
 
-    assert seen == [[0, 1], [2, 3], [4], [5]]
+    assert seen == [[0, 1], [2, 3], [4], [5], [6]]
 
 
 def test_a_batch_has_its_bound() -> None:
