@@ -95,7 +95,7 @@ def run(seed: int) -> Ran:
             if random.random() < 0.3:
                 one.crash(driver)
             driver.send(one.source, *[Item(key=f"k{n % KEYS}", n=portion * 12 + n) for n in range(12)])
-            driver.advance(f"{random.randint(0, 900)}ms")
+            driver.advance(f"{random.randint(1, 900)}ms")
         driver.disarm()
         driver.advance("2m")
         one.crash(driver)
