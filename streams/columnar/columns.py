@@ -144,7 +144,8 @@ class Columns:
         at = self.schema.get_field_index(name)
         convert = self._from_rows[at][1]
         made = value if value is None or convert is None else convert(value)
-        return arrow().repeat(arrow().scalar(made, self.schema.field(at).type), rows)
+        kind, pa = self.schema.field(at).type, arrow()
+        return pa.repeat(pa.scalar(made, kind), rows) if rows else pa.array([], kind)
 
 
 def _floored(column: Any, wanted: Any) -> Any:

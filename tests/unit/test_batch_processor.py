@@ -128,14 +128,17 @@ def test_a_record_that_waits_blocks_its_key_and_no_other() -> None:
 
 def test_what_waited_is_tried_alone_and_its_successors_follow() -> None:
     with app.test(processors=["double"], auto_advance=False) as driver:
-        driver.send(inputs, Item(key="a", n=1), Item(key="a", n=BAD), Item(key="a", n=2), Item(key="a", n=3))
-        assert driver.published(doubled) == [Item(key="a", n=2)]
-        assert len(driver.waiting) == 3
+        both = [Item(key=key, n=n) for n in (1, BAD, 2, 3) for key in ("a", "h")]  # of one partition
+        driver.send(inputs, *both)
+        assert {row.partition for row in driver.waiting} == {driver.waiting[0].partition}
+        assert driver.published(doubled) == [Item(key="a", n=2), Item(key="h", n=2)]
+        assert len(driver.waiting) == 6
         calls.clear()
         driver.advance("10m")
         assert set(calls) == {1}
-        assert driver.published(doubled) == [Item(key="a", n=2), Item(key="a", n=4), Item(key="a", n=6)]
-        assert [letter.stage for letter in driver.dead_letters] == ["process"]
+        for key in ("a", "h"):
+            assert [item.n for item in of_key(driver.published(doubled), key)] == [2, 4, 6]
+        assert [letter.stage for letter in driver.dead_letters] == ["process", "process"]
         assert driver.waiting == []
         assert judged(driver) > 0
 
