@@ -11,17 +11,19 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite import latency, restore
 from benchmarks.suite.bench import Bench
 from benchmarks.suite.contenders import CONTENDERS, Contender
 from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.latency import LATENCIES
 from benchmarks.suite.manifest import as_text, manifest
 from benchmarks.suite.report import table
-from benchmarks.suite.runner import compare
-from benchmarks.suite.tiers import TIERS, Tier, broken_bounds
+from benchmarks.suite.runner import Row, compare
+from benchmarks.suite.tiers import EVERYTHING, TIERS, Tier, broken_bounds
 from benchmarks.suite.workloads import WORKLOADS
 from streams.embedded import Cluster
 from streams.errors import StreamsError
@@ -34,10 +36,7 @@ def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender]) -
         contender.environment.prepare()
     with Cluster.ephemeral(say=_say) as cluster, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(cluster, Path(scratch))
-        rows = {
-            name: compare(bench, WORKLOADS[name], contenders, tier.records_of(WORKLOADS[name]), tier.repetitions, _say)
-            for name in workloads
-        }
+        rows = {name: _rows(bench, tier, name, contenders) for name in workloads}
         return {
             "benchmark": "suite",
             "tier": tier.name,
@@ -46,6 +45,15 @@ def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender]) -
             "workloads": rows,
             "manifest": manifest(contenders, workloads, cluster.addresses),
         }
+
+
+def _rows(bench: Bench, tier: Tier, name: str, contenders: Sequence[Contender]) -> Mapping[str, Row]:
+    if name in LATENCIES:
+        return latency.compare(bench, name, contenders, tier.records, _say)
+    if name == restore.NAME:
+        return restore.compare(bench, contenders, tier.records, tier.repetitions, _say)
+    workload = WORKLOADS[name]
+    return compare(bench, workload, contenders, tier.records_of(workload), tier.repetitions, _say)
 
 
 def main() -> int:
@@ -69,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tier", choices=TIERS, default="small")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="only this one; repeatable")
+    parser.add_argument("--workload", action="append", choices=EVERYTHING, help="only this one; repeatable")
     parser.add_argument("--contender", action="append", choices=CONTENDERS, help="only this one; repeatable")
     parser.add_argument("--records", type=_positive, help="instead of the tier's")
     parser.add_argument("--repetitions", type=_positive, help="counted runs of each contender")

@@ -45,17 +45,20 @@ class Run:
 
 
 class Bench:
-    """A cluster with inputs in it; every run has a group, an output and a state folder of its own."""
+    """A cluster with inputs in it; every run has a group, an output and a state folder of its own.
+
+    `client` are the settings of the producer that fills inputs.
+    """
 
     def __init__(self, cluster: Cluster, scratch: Path) -> None:
         self._addresses = cluster.addresses
-        self._servers = cluster.bootstrap_servers
+        self.servers = cluster.bootstrap_servers
         self._scratch = scratch
         [broker] = [server.pid for server in cluster.status().servers if server.name == "kafka"]
         assert broker is not None
-        self._watch = Watch(self._servers, broker)
+        self._watch = Watch(self.servers, broker)
         plain = settings.toolkit(self._addresses, scratch, "at_least_once")
-        self._client = settings.clients(plain, "fill")["producer"]
+        self.client = settings.clients(plain, "fill")["producer"]
         self._admin = Admin(plain)
         self._registry = Registry(cluster.schema_registry_url)
         self._expected: dict[tuple[str, str], Expected] = {}
@@ -69,13 +72,13 @@ class Bench:
         name = f"fill-{len(self._expected)}"
         unused = f"{topic}-{workload.output}-unused"
         ids = self._deploy(workload, topic, name, unused)
-        expected = Expected(workload, self._contract(workload.output, ids[unused]))
-        placed = frames(workload.input, records, self._contract(workload.input.schema, ids[topic]))
+        expected = Expected(workload, Contract(_schema(workload.output), ids[unused]))
+        placed = frames(workload.input, records, Contract(_schema(workload.input.schema), ids[topic]))
         if any(filled == topic for filled, _ in self._expected):
             for one in placed:
                 expected.see(one)
         else:
-            fill(self._client, topic, placed, expected.see)
+            fill(self.client, topic, placed, expected.see)
         self._expected[known] = expected
         return expected
 
@@ -87,15 +90,15 @@ class Bench:
         """
         expected = self.prepare(workload, records)
         name = f"{contender.name}-{workload.name}-{number}".replace("_", "-")
-        job = self.job(workload, records, name)
-        with self.started(contender, job) as process:
-            watched = self._watched(process, workload, job, expected)
-        self._tidy(job)
+        job = self.job(workload, workload.input.topic(records), name)
+        with Started(contender, job) as process:
+            watched = self.watched(process, job, expected)
+        self.tidy(job)
         return _figures(watched, records)
 
-    def job(self, workload: Workload, records: int, name: str) -> dict[str, Any]:
+    def job(self, workload: Workload, source: str, name: str) -> dict[str, Any]:
         """Make the topics of a run, and return all that a contender is told."""
-        source, output = workload.input.topic(records), f"{name}-out"
+        output = f"{name}-out"
         ids = self._deploy(workload, source, name, output)
         state = self._scratch / name
         state.mkdir()
@@ -103,7 +106,7 @@ class Bench:
         return {
             "name": name,
             "group": f"{name}.work",
-            "servers": self._servers,
+            "servers": self.servers,
             "state": str(state),
             "kind": workload.kind,
             "options": dict(workload.options),
@@ -115,10 +118,6 @@ class Bench:
             **settings.clients(toolkit, name),
         }
 
-    def started(self, contender: Contender, job: Mapping[str, Any]) -> Started:
-        """Return the contender's process, to be ended by leaving the block."""
-        return Started(contender, job)
-
     def _deploy(self, workload: Workload, source: str, name: str, output: str) -> dict[str, int]:
         """Make the topics and register the contracts of a run; return the schema id of each topic."""
         app = ours.build(name, source, output, workload.kind, workload.options, workload.input.partitions)
@@ -128,15 +127,16 @@ class Bench:
             for subject, model in app.contracts()
         }
 
-    def _contract(self, record: str, schema_id: int) -> Contract:
-        return Contract(_schema(record), schema_id)
+    def watched(self, process: Started, job: Mapping[str, Any], expected: Expected) -> Watched:
+        """Watch a contender until its output is complete.
 
-    def _watched(self, process: Started, workload: Workload, job: Mapping[str, Any], expected: Expected) -> Watched:
-        topic = job["output"]["topic"]
-        partitions = workload.input.partitions
+        Raises:
+            BenchmarkError: it failed, or its output is not what it has to be.
+        """
+        topic, partitions = job["output"]["topic"], job["partitions"]
 
         def judged(ends: Ends, marks: Ends) -> Verdict:
-            verdict = judge(self._servers, topic, ends, marks, expected)
+            verdict = judge(self.servers, topic, ends, marks, expected)
             if verdict.complete and not verdict.equal:
                 raise BenchmarkError(f"its output is not what it has to be: {verdict.told}")
             return verdict
@@ -144,12 +144,13 @@ class Bench:
         watched = process.watched(self._watch, topic, partitions, expected.least_outputs, judged)
         if expected.refused.count:
             refused = self._watch.ends(job["dead_letters"], partitions)
-            verdict = judge_refused(self._servers, job["dead_letters"], refused, expected)
+            verdict = judge_refused(self.servers, job["dead_letters"], refused, expected)
             if not verdict.equal:
                 raise BenchmarkError(verdict.told)
         return watched
 
-    def _tidy(self, job: Mapping[str, Any]) -> None:
+    def tidy(self, job: Mapping[str, Any]) -> None:
+        """Delete all topics of a run."""
         mine = [topic for topic in self._admin.topics() if job["name"] in topic]
         self._admin.delete_topics(mine)
 

@@ -33,13 +33,13 @@ def records(of: Input, count: int) -> Iterator[dict[str, Any]]:
 def _posts(of: Input, count: int) -> Iterator[dict[str, Any]]:
     """Every second post is public; the first tag tells whether it is of the 1, 10 or 50 % that pass a filter."""
     random = Random(SEED)
-    author = _zipf(random, of.keys) if of.zipf else lambda: random.randrange(of.keys)
+    draw = _zipf(random, of.keys) if of.zipf else lambda: random.randrange(of.keys)
     for number in range(count):
         place = random.random() * 100
         mark = "p1" if place < 1 else "p10" if place < 10 else "p50" if place < 50 else "rest"
         yield {
             "post_id": f"p{number:08d}",
-            "author": f"u{author():05d}",
+            "author": f"u{number if of.each_once else draw():05d}",
             "text": " ".join(random.choices(WORDS, k=of.words)),
             "tags": [mark, random.choice(WORDS)],
             "posted_at": datetime.fromtimestamp((FIRST_MS + number * 10) / 1000, UTC),
@@ -78,7 +78,7 @@ def frames(of: Input, count: int, contract: Contract) -> Iterator[Placed]:
 
 def fill(client: Mapping[str, Any], topic: str, placed: Iterator[Placed], see: Callable[[Placed], None]) -> int:
     """Write the records to their partitions, show each to `see`, and return the bytes of all values."""
-    producer, size = Producer(dict(client)), 0
+    producer, size = Producer({**client, "log_level": 0}), 0
     for one in placed:
         partition, key, timestamp_ms, frame, _ = one
         size += len(frame)

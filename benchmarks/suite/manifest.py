@@ -14,21 +14,22 @@ from typing import Any
 from benchmarks.suite import settings
 from benchmarks.suite.contenders import Contender
 from benchmarks.suite.environments import ROOT
-from benchmarks.suite.workloads import WORKLOADS, Guarantee
+from benchmarks.suite.tiers import EVERYTHING
+from benchmarks.suite.workloads import Guarantee
 from streams.embedded import Addresses
 
 
 def manifest(contenders: Iterable[Contender], workloads: Iterable[str], addresses: Addresses) -> dict[str, Any]:
     """Return the manifest; the settings are those of a run, with names in angle brackets for what differs."""
-    chosen = [WORKLOADS[name] for name in workloads if name in WORKLOADS]
-    guarantees = sorted({workload.guarantee for workload in chosen})
+    chosen = {name: EVERYTHING[name] for name in workloads}
+    guarantees = sorted({workload.guarantee for workload in chosen.values()})
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len(_git("status", "--porcelain").splitlines()),
         "machine": _machine(),
         "kafka": "Apache Kafka of the embedded cluster, one broker, no replication, on the same machine",
-        "workloads": {workload.name: {"title": workload.title, "guarantee": workload.guarantee} for workload in chosen},
+        "workloads": {name: {"title": of.title, "guarantee": of.guarantee} for name, of in chosen.items()},
         "contenders": {contender.name: _contender(contender, guarantees, addresses) for contender in contenders},
     }
 

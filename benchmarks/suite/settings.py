@@ -47,7 +47,7 @@ def clients(settings: Settings, name: str) -> dict[str, Any]:
         "producer": producer,
         "fetch": {key: consumer[key] for key in _FETCH} | {"isolation.level": "read_committed"},
         "send": {key: producer[key] for key in _SEND},
-        "java": _java(consumer, producer),
+        "java": {"consumer.group.instance.id": name, **_java(consumer, producer)},
         "commit_interval_ms": config.milliseconds(settings.commit_interval),
     }
 

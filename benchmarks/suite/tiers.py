@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.suite.contenders import CONTENDERS, HANDWRITTEN, OURS
+from benchmarks.suite.latency import LATENCIES
+from benchmarks.suite.restore import NAME, WORKLOAD
 from benchmarks.suite.workloads import WORKLOADS, Workload
 
 # The least ratio of ours to the loop by hand, in the same job; rates by themselves are no one's bound. A machine with
 # other work on it spreads by a third, so these tell a regression from noise, not a win from a loss.
 BOUNDS: Mapping[str, float] = {"map_half": 0.6, "count_1k_uniform": 0.4}
+
+
+LARGE = 100  # words, of which a fifth of the records is enough
 
 
 @dataclass(frozen=True)
@@ -26,18 +31,19 @@ class Tier:
 
     def records_of(self, workload: Workload) -> int:
         """Return the records of a workload's input."""
-        return self.records // 4 if workload.kind == "fan_out" else self.records
+        return self.records // (5 if workload.kind == "fan_out" or workload.input.words > LARGE else 1)
 
     def with_changes(self, records: int | None, repetitions: int | None) -> Tier:
         """Return the tier with what the command line says instead."""
         return replace(self, records=records or self.records, repetitions=repetitions or self.repetitions)
 
 
+EVERYTHING: Mapping[str, Workload] = {**WORKLOADS, **LATENCIES, NAME: WORKLOAD}
 TIERS: Mapping[str, Tier] = {
     tier.name: tier
     for tier in (
-        Tier("small", ("map_half", "count_1k_uniform"), (OURS, HANDWRITTEN), 150_000),
-        Tier("full", tuple(WORKLOADS), tuple(CONTENDERS), 1_000_000),
+        Tier("small", ("map_half", "count_1k_uniform"), (OURS, HANDWRITTEN), 100_000),
+        Tier("full", tuple(EVERYTHING), tuple(CONTENDERS), 1_000_000),
     )
 }
 

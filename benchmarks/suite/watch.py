@@ -50,7 +50,7 @@ class Watch:
     """Looks at one output until it is complete."""
 
     def __init__(self, servers: str, broker_pid: int) -> None:
-        self._admin = AdminClient({"bootstrap.servers": servers})
+        self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
         self._broker = broker_pid
 
     def ends(self, topic: str, partitions: int) -> Ends:

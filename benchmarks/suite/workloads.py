@@ -19,7 +19,10 @@ SECOND = "_at_least_once"
 
 @dataclass(frozen=True)
 class Input:
-    """A topic that is filled once, always with the same records, and read by everybody."""
+    """A topic that is filled once, always with the same records, and read by everybody.
+
+    With `each_once` every record has a key of its own; `words` make the text of a post.
+    """
 
     schema: Literal["Post", "ActivePowerRecord"] = "Post"
     partitions: int = 4
@@ -27,15 +30,13 @@ class Input:
     zipf: bool = False
     words: int = 9
     poison_percent: int = 0
+    each_once: bool = False
 
     def topic(self, records: int) -> str:
         """Return the topic's name, which tells all that its content depends on."""
         parts = (self.schema.lower(), f"{records}r", f"{self.partitions}p", f"{self.keys}k", f"{self.words}w")
-        return (
-            "-".join(parts)
-            + ("-zipf" if self.zipf else "")
-            + (f"-{self.poison_percent}bad" * bool(self.poison_percent))
-        )
+        marks = {"zipf": self.zipf, f"{self.poison_percent}bad": self.poison_percent, "once": self.each_once}
+        return "-".join((*parts, *(mark for mark, there in marks.items() if there)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ _EXACT = (
         )
         for told, keys in (("1k", 1_000), ("100k", 100_000), ("10m", 10_000_000))
         for zipf in (False, True)
+    ),
+    *(
+        Workload(f"map_half_{count}_partitions", "map", f"map_half, {count} partitions", input=Input(partitions=count))
+        for count in (1, 16, 64)
+    ),
+    *(
+        Workload(f"map_half_{told}", "map", f"map_half, values of about {told}", input=Input(words=words))
+        for told, words in (("1kb", 160), ("10kb", 1_660))
     ),
 )
 
