@@ -40,8 +40,8 @@ def _draw(panel: Axes, name: str, rows: dict[str, Any]) -> None:
     panel.set_title(f"{name}, {_unit(name)}", fontsize=9, loc="left")
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    most = max([_figure(row)[0] for row in rows.values()] + [1e-9])
-    panel.set_xlim(0, most * 1.35)
+    most = max([max(_figure(row)) for row in rows.values()] + [1e-9])
+    panel.set_xlim(0, most * 1.2)
     for place, (contender, row) in enumerate(rows.items()):
         middle, least, largest = _figure(row)
         error = [[middle - least], [largest - middle]] if largest else None

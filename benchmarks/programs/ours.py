@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from benchmarks.events import ActivePowerRecord, Audience, Count, Headline, Post, Stored
-from streams import DEAD_LETTER, App, Context, Topic, assembly
+from streams import DEAD_LETTER, App, BatchContext, Context, Topic, assembly
 from streams.logs import configure_logs
 from streams.settings import Settings
 
@@ -76,6 +78,24 @@ def _count(app: App, source: str, output: str, _options: Mapping[str, Any], part
         ctx.put(counts, post.author, Count(author=post.author, posts=before.posts + 1 if before else 1))
 
 
+def _group(app: App, source: str, output: str, _options: Mapping[str, Any], partitions: int) -> None:
+    """The same by columns: one look at the store for each author of a batch."""
+    posts = app.topic(source, Post, key="author", partitions=partitions)
+    counts = app.store("counts", str, Count, topic=output)
+
+    @app.batch(posts)
+    def work(batch: pa.RecordBatch, ctx: BatchContext) -> None:
+        found = batch["author"].value_counts()
+        authors = found.field("values").to_pylist()
+        before = ctx.get_many(counts, authors)
+        more = found.field("counts").to_pylist()
+        rows = {
+            author: Count(author=author, posts=row.posts + new if row else new)
+            for author, new, row in zip(authors, more, before, strict=True)
+        }
+        ctx.put_many(counts, rows)
+
+
 KINDS: Mapping[str, Callable[[App, str, str, Mapping[str, Any], int], None]] = {
     "map": _map,
     "poison": _map,
@@ -83,6 +103,7 @@ KINDS: Mapping[str, Callable[[App, str, str, Mapping[str, Any], int], None]] = {
     "filter": _filter,
     "convert": _convert,
     "count": _count,
+    "group": _group,
 }
 
 

@@ -36,7 +36,8 @@ class Contender:
         return self.guarantees.get(workload.guarantee) or self.missing.get(workload.kind)
 
 
-_OWN = Own(("confluent-kafka", "fastavro", "pydantic"))
+_OWN = Own(("confluent-kafka", "fastavro", "pydantic", "pyarrow", "pyruhvro"))
+_ROWS = "it works on records, not on columns"
 _CONTENDERS = (
     Contender(
         OURS,
@@ -59,6 +60,7 @@ _CONTENDERS = (
         ),
         "KafkaStreamsWork",
         ("java",),
+        missing={"group": _ROWS},
     ),
     Contender(
         "quix",
@@ -66,6 +68,7 @@ _CONTENDERS = (
         PythonEnvironment("quix", ("quixstreams==3.28.1", "confluent-kafka==2.12.2", FASTAVRO)),
         "quix",
         ("fetch", "send"),
+        missing={"group": _ROWS},
     ),
     Contender(
         "bytewax",
@@ -74,6 +77,7 @@ _CONTENDERS = (
         "bytewax_flow",
         ("fetch", "send"),
         {EXACTLY_ONCE: "its Kafka sink has no transactions"},
+        {"group": _ROWS},
     ),
     Contender(
         "faust",
@@ -81,6 +85,7 @@ _CONTENDERS = (
         PythonEnvironment("faust", ("faust-streaming==0.15.3", "aiokafka[lz4]==0.14.0", FASTAVRO)),
         "faust_app",
         ("send",),
+        missing={"group": _ROWS},
         share=0.1,
     ),
     Contender(
@@ -90,7 +95,7 @@ _CONTENDERS = (
         "faststream_app",
         ("fetch", "send"),
         {EXACTLY_ONCE: "it does not put outputs and offsets into one transaction"},
-        {"count": "it keeps no state"},
+        {"count": "it keeps no state", "group": "it keeps no state"},
         share=0.1,
     ),
 )

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.errors import BenchmarkError
 from benchmarks.suite.reference import Digest, Expected, canonical
+from benchmarks.suite.workloads import COUNTING
 
 Ends = Mapping[int, int]
 """The committed end of each partition of a topic."""
@@ -28,7 +29,7 @@ class Verdict:
 
 def judge(servers: str, topic: str, ends: Ends, marks: Ends, expected: Expected) -> Verdict:
     """Read the output up to its ends and hold it against what it has to be."""
-    if expected.workload.kind == "count":
+    if expected.workload.kind in COUNTING:
         return _counts(read(servers, topic, ends), marks, expected)
     verdict = _records(read(servers, topic, ends), marks, expected.output, lambda value: value)
     if verdict.equal or not verdict.complete:

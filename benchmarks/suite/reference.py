@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.inputs import Placed
-from benchmarks.suite.workloads import Workload
+from benchmarks.suite.workloads import COUNTING, Workload
 
 MARKS = ("p1", "p10", "p50")
 LIMITS = (1, 10, 50)
@@ -57,7 +57,7 @@ class Expected:
         self.records += 1
         if record is None:
             self.refused.add(0, key, 0, frame)
-        elif self.workload.kind == "count":
+        elif self.workload.kind in COUNTING:
             self.counts[key] += 1
         else:
             for output in self._outputs(record):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
-Kind = Literal["map", "filter", "fan_out", "convert", "poison", "count"]
+Kind = Literal["map", "filter", "fan_out", "convert", "poison", "count", "group"]
+COUNTING: tuple[Kind, ...] = ("count", "group")
 
 EXACTLY_ONCE: Guarantee = "exactly_once"
 AT_LEAST_ONCE: Guarantee = "at_least_once"
@@ -75,6 +76,7 @@ _EXACT = (
         for told, keys in (("1k", 1_000), ("100k", 100_000), ("10m", 10_000_000))
         for zipf in (False, True)
     ),
+    Workload("group_10k_columnar", "group", "posts counted by author, 10k authors, by columns", "Count"),
     *(
         Workload(f"map_half_{count}_partitions", "map", f"map_half, {count} partitions", input=Input(partitions=count))
         for count in (1, 16, 64)
