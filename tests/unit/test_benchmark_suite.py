@@ -1,0 +1,212 @@
+"""What the suite takes for right, and what it makes of its figures: no broker, no clock."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from benchmarks.programs.wire import Contract
+from benchmarks.suite import bench, judge, runner, tiers
+from benchmarks.suite.bench import Run
+from benchmarks.suite.contenders import CONTENDERS
+from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.inputs import BROKEN, frames
+from benchmarks.suite.judge import Verdict
+from benchmarks.suite.reference import Expected
+from benchmarks.suite.watch import Sample, Watched
+from benchmarks.suite.workloads import WORKLOADS, Input, Workload
+
+RECORDS = 400
+
+
+@dataclass
+class FakeMessage:
+    place: tuple[int, int]
+    record: tuple[bytes, int, bytes]
+
+    def partition(self) -> int:
+        return self.place[0]
+
+    def offset(self) -> int:
+        return self.place[1]
+
+    def key(self) -> bytes:
+        return self.record[0]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.record[1]
+
+    def value(self) -> bytes:
+        return self.record[2]
+
+
+def contract(record: str) -> Contract:
+    return Contract(bench._schema(record), 7)
+
+
+def expected_of(workload: Workload) -> Expected:
+    expected = Expected(workload, contract(workload.output))
+    for one in frames(workload.input, RECORDS, contract(workload.input.schema)):
+        expected.see(one)
+    return expected
+
+
+def output_of(workload: Workload, count: int = RECORDS) -> list[FakeMessage]:
+    """Half of the posts as headlines, worked out here once more."""
+    made = []
+    wire = contract("Headline")
+    for partition, key, timestamp, _, post in frames(workload.input, count, contract("Post")):
+        if post and post["audience"] == "PUBLIC":
+            headline = {name: post[name] for name in ("post_id", "author", "text", "posted_at")}
+            made.append(FakeMessage((partition, len(made)), (key, timestamp, wire.encode(headline))))
+    return made
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> list[FakeMessage]:
+    held: list[FakeMessage] = []
+
+    def read(_servers: str, _topic: str, _ends: object) -> Iterator[FakeMessage]:
+        return iter(held)
+
+    monkeypatch.setattr(judge, "read", read)
+    return held
+
+
+def judged(expected: Expected, before: int = 0) -> Verdict:
+    return judge.judge("", "", {}, dict.fromkeys(range(4), before), expected)
+
+
+def test_an_output_is_right_in_any_order(topic: list[FakeMessage]) -> None:
+    topic += reversed(output_of(WORKLOADS["map_half"]))
+
+    verdict = judged(expected_of(WORKLOADS["map_half"]), before=50)
+
+    assert (verdict.equal, verdict.complete, verdict.compared) == (True, True, RECORDS // 2)
+    assert verdict.done_before == 50 / (RECORDS // 2)
+
+
+def test_an_output_with_one_record_too_few_is_not_complete(topic: list[FakeMessage]) -> None:
+    topic += output_of(WORKLOADS["map_half"])[1:]
+
+    verdict = judged(expected_of(WORKLOADS["map_half"]))
+
+    assert not verdict.equal
+    assert not verdict.complete
+
+
+@pytest.mark.parametrize("what", ["twice", "another time", "another key", "another text"])
+def test_an_output_with_another_record_is_wrong(topic: list[FakeMessage], what: str) -> None:
+    topic += output_of(WORKLOADS["map_half"])
+    key, timestamp, value = topic[0].record
+    changed = {
+        "twice": topic[1].record,
+        "another time": (key, timestamp + 1, value),
+        "another key": (b"nobody", timestamp, value),
+        "another text": (key, timestamp, topic[1].record[2]),
+    }
+    topic[0].record = changed[what]
+
+    verdict = judged(expected_of(WORKLOADS["map_half"]))
+
+    assert verdict.complete
+    assert not verdict.equal
+
+
+def test_the_last_count_of_a_key_counts(topic: list[FakeMessage]) -> None:
+    expected, wire = expected_of(WORKLOADS["count_1k_uniform"]), contract("Count")
+    for key, posts in expected.counts.items():
+        for told in {1, posts}:
+            value = wire.encode({"author": key.decode(), "posts": told})
+            topic.append(FakeMessage((0, len(topic)), (key, 0, value)))
+
+    assert judged(expected).equal
+    topic.pop()
+    assert not judged(expected).complete
+
+
+def test_a_json_document_may_be_written_in_another_way(topic: list[FakeMessage]) -> None:
+    workload, wire = WORKLOADS["theodolite_uc1"], contract("Stored")
+    for partition, key, timestamp, _, power in frames(workload.input, RECORDS, contract("ActivePowerRecord")):
+        assert power
+        watts, at, meter = power["valueInW"], power["timestamp"], power["identifier"]
+        document = f'{{"valueInW":{watts!r},"timestamp":{at},"identifier":"{meter}"}}'
+        value = wire.encode({"identifier": meter, "document": document})
+        topic.append(FakeMessage((partition, len(topic)), (key, timestamp, value)))
+
+    assert judged(expected_of(workload)).equal
+
+
+def test_of_a_hundred_frames_one_is_broken() -> None:
+    expected = expected_of(WORKLOADS["poison_1"])
+    broken = [
+        frame for _, _, _, frame, post in frames(WORKLOADS["poison_1"].input, RECORDS, contract("Post")) if not post
+    ]
+
+    assert expected.refused.count == len(broken) == RECORDS // 100
+    for frame in broken:
+        assert frame.endswith(BROKEN)
+        with pytest.raises((EOFError, IndexError, ValueError)):
+            contract("Post").decode(frame)
+
+
+def test_so_many_percent_pass_a_filter() -> None:
+    one, ten, fifty = (expected_of(WORKLOADS[f"filter_{percent}"]).output.count for percent in (1, 10, 50))
+
+    assert 0 < one < 10 < ten < 70
+    assert 160 < fifty < 240
+
+
+def test_inputs_that_differ_lie_in_different_topics() -> None:
+    inputs = {workload.input for workload in WORKLOADS.values()} | {Input(each_once=True)}
+
+    assert len({one.topic(1) for one in inputs}) == len(inputs) > 8
+
+
+def test_figures_leave_out_what_was_there_at_the_beginning() -> None:
+    first, last = Sample(10.0, {0: 250}, 1.0, 5.0), Sample(12.0, {0: 1000}, 2.5, 5.75)
+
+    run = bench._figures(Watched(first, last, 80.0, Verdict(True, True, 1000, "", 0.25)), 2000)
+
+    assert run == Run(750.0, 1000.0, 500.0, 80.0, 2.0, 1000)
+
+
+def test_an_output_that_came_at_once_has_no_figure() -> None:
+    sample = Sample(10.0, {0: 250}, 1.0, 5.0)
+
+    with pytest.raises(BenchmarkError, match="too few records"):
+        bench._figures(Watched(sample, sample, 80.0, Verdict(True, True, 250, "", 1.0)), 250)
+
+
+def row_of(*rates: float) -> runner._Runs:
+    return runner._Runs(100, [Run(rate, 1.0, 1.0, 1.0, 1.0, 5) for rate in rates])
+
+
+def test_the_ratio_is_that_of_the_same_round() -> None:
+    row = runner._row(row_of(10, 40, 90), row_of(20, 40, 60))
+
+    assert (row["records_per_second"], row["min"], row["max"], row["ratio"]) == (40, 10, 90, 1.0)
+    assert row["compared"] == 15
+
+
+def test_who_fails_has_no_figure_and_breaks_the_job_only_if_it_is_ours_or_by_hand() -> None:
+    failed = runner._row(runner._Runs(100, failed="it lost one"), None)
+
+    assert failed == {"outputs_equal": False, "failed": "it lost one"}
+    assert tiers.broken_bounds({"map_half": {"quix": failed}}) == []
+    assert tiers.broken_bounds({"map_half": {"ours": failed}}) == ["map_half: no figure for ours: it lost one"]
+
+
+def test_a_ratio_under_its_bound_is_told() -> None:
+    bound = tiers.BOUNDS["map_half"]
+
+    assert tiers.broken_bounds({"map_half": {"ours": {"ratio": bound}}}) == []
+    assert len(tiers.broken_bounds({"map_half": {"ours": {"ratio": bound - 0.001}}})) == 1
+
+
+def test_what_a_contender_lacks_has_a_reason() -> None:
+    bytewax, faststream = CONTENDERS["bytewax"], CONTENDERS["faststream"]
+
+    assert bytewax.not_available(WORKLOADS["map_half"]) == "its Kafka sink has no transactions"
+    assert bytewax.not_available(WORKLOADS["map_half_at_least_once"]) is None
+    assert faststream.not_available(WORKLOADS["count_1k_uniform_at_least_once"]) == "it keeps no state"
