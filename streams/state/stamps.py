@@ -37,21 +37,27 @@ def committed_rows(
     Rows without a stamp were committed in a transaction. The others were sent before their commit, which may not
     have come; and an owner that was replaced without knowing it may have sent some after its successor. `newest` is
     the newest offset before these records. The keys of rows whose commit did not come are put into `doubtful`, each
-    with the offset from which on its row would count; what a reset left behind it has dealt with itself.
+    with the offset from which on its row would count; and so are those of rows behind them with a lower stamp, which
+    would not count from then on. What a reset left behind it has dealt with itself.
     """
     rows = []
     doubtful = {} if doubtful is None else doubtful
+    horizon = max(doubtful.values(), default=0)
     for record in records:
         if (reset := _number(record, RESET)) is not None:
             newest = reset
             doubtful.clear()
+            horizon = 0
         stamp, back = _number(record, SOURCE), _number(record, SOURCE_BACK) or 0
         if back > committed.back or (stamp or 0) > committed.source:
+            horizon = max(horizon, stamp or 0)
             if record.key is not None:
-                doubtful[record.key] = max(stamp or 0, doubtful.get(record.key, 0))
+                doubtful[record.key] = horizon
         elif stamp is None or newest <= stamp:
             newest = newest if stamp is None else stamp
             rows.append(record)
+            if stamp is not None and stamp < horizon and record.key is not None:
+                doubtful[record.key] = horizon
     return rows, newest
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -84,6 +84,16 @@ class Member(Generic[K, V]):
             again = [key for key, stamp in self.doubtful.items() if stamp <= until and key not in written]
             rows += [(key, self._backend.get(self.name, key)) for key in again]
         return Changes(self.name, self.source, rows)
+
+    def settle(self, source: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Note that rows are committed with an offset: no row up to it is doubtful.
+
+        While others are, these become so too: their stamp is the lower one.
+        """
+        left = {key: stamp for key, stamp in self.doubtful.items() if stamp > source}
+        if left:
+            left |= dict.fromkeys((key for key, _ in rows), max(left.values()))
+        self.doubtful = left
 
 
 class TaskState:
@@ -195,7 +205,7 @@ class TaskState:
         sources = {} if source is None else {_newest(change.name): source for change in changes}
         for member in self._stores:
             if member.doubtful:
-                member.doubtful = {key: stamp for key, stamp in member.doubtful.items() if stamp > (source or 0)}
+                member.settle(source or 0, next((change.rows for change in changes if change.name == member.name), ()))
         self._backend.write({change.name: change.rows for change in changes}, {**self._sure(positions), **sources})
         reach(Failpoint.STATE_WRITTEN)
         for member in self._stores:
