@@ -52,7 +52,7 @@ def committed_rows(
         if back > committed.back or (stamp or 0) > committed.source:
             horizon = max(horizon, stamp or 0)
             if record.key is not None:
-                doubtful[record.key] = horizon
+                doubtful[record.key] = max(stamp or 0, doubtful.get(record.key, 0))
         elif stamp is None or newest <= stamp:
             newest = newest if stamp is None else stamp
             rows.append(record)
