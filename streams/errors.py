@@ -26,7 +26,7 @@ AbortedError                 the open transaction cannot be committed; nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 EXIT_FAILED = 1
 
@@ -105,6 +105,14 @@ class DecodeError(RecordError):
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
         self.before: Sequence[Any] = ()
+
+    def bare(self) -> Self:
+        """Take off what leads back to the batch: kept with it, stack frames would keep all of it in a cycle."""
+        self.before = ()
+        for one in (self, self.__cause__):
+            if one is not None:
+                one.__traceback__ = None
+        return self
 
 
 class EncodeError(RecordError):

@@ -201,7 +201,7 @@ class Task:
             try:
                 values += self._decode_batch(frames[len(values) :] if values else frames)
             except DecodeError as error:
-                values += [*error.before, _bare(error)]
+                values += [*error.before, error.bare()]
         return values
 
     def _process(
@@ -328,15 +328,6 @@ def raised(error: BaseException) -> HandlerError:
     failure = HandlerError()
     failure.__cause__ = error
     return failure
-
-
-def _bare(error: DecodeError) -> DecodeError:
-    """Take off what leads back to the batch: stack frames would keep all of it in a cycle."""
-    error.before = ()
-    for one in (error, error.__cause__):
-        if one is not None:
-            one.__traceback__ = None
-    return error
 
 
 class _Failure(NamedTuple):

@@ -134,6 +134,6 @@ class ColumnCodec(Codec[V]):
             try:
                 values += self.decode([frame])
             except DecodeError as error:
-                errors[place] = error
+                errors[place] = error.bare()
         if values:
             batches.append(self.columns.of(values))
