@@ -41,7 +41,7 @@ class Sending:
             while True:
                 try:
                     # by position, with None for both names of the callback: keywords make it half as fast
-                    produce(topic, value, key, partition, None, None, timestamp_ms, list(headers))
+                    produce(topic, value, key, partition, None, None, timestamp_ms, list(headers) if headers else None)
                 except BufferError:
                     self._serve(self._producer.poll, _QUEUE_FULL_WAIT)
                 except KafkaException as raised:
