@@ -186,8 +186,12 @@ class Started:
         try:
             return watch.run(self.process, *what)
         except BenchmarkError as error:
-            self._log.seek(0)
-            raise BenchmarkError(f"{error}\n{self._log.read()[-LAST_WORDS:]}".strip()) from error
+            raise BenchmarkError(f"{error}\n{self.last_words()}".strip()) from error
+
+    def last_words(self) -> str:
+        """Return the end of what it wrote."""
+        self._log.seek(0)
+        return self._log.read()[-LAST_WORDS:]
 
     def _end(self) -> None:
         self.process.terminate()

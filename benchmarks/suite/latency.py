@@ -81,8 +81,8 @@ def _measure(bench: Bench, workload: Workload, contender: Contender, asked: _Ask
         reader.read_while(load, process)
         told = json.loads(load.communicate()[0])
         reader.read(primed + told["public"], process)
-    bench.tidy(job)
     taken = reader.taken(told["began_ms"] + WARM_UP * 1000)
+    bench.tidy(job)
     if reader.count != primed + told["public"] or not taken:
         raise BenchmarkError(f"{reader.count:,} outputs, it has to be {primed + told['public']:,}")
     return {
@@ -150,7 +150,7 @@ class _Reader:
 
     def _poll(self, process: Started) -> None:
         if process.process.poll() is not None:
-            raise BenchmarkError("it ended")
+            raise BenchmarkError(f"it ended\n{process.last_words()}")
         first = self._consumer.consume(1, 0.1)  # more than one would be waited for
         now = time.time() * 1000
         for message in first + self._consumer.consume(2_000, 0) if first else ():
