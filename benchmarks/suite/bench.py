@@ -34,13 +34,14 @@ LAST_WORDS = 1500  # characters
 
 @dataclass(frozen=True)
 class Run:
-    """The figures of one run whose output was right."""
+    """The figures of one run whose output was right; `other_cores` is what the rest of the machine was busy with."""
 
     records_per_second: float
     cpu_us_per_record: float
     broker_cpu_us_per_record: float
     peak_rss_mb: float
     seconds: float
+    other_cores: float
     compared: int
 
 
@@ -208,12 +209,14 @@ def _figures(watched: Watched, records: int) -> Run:
     seconds = last.at - first.at
     if not done or not seconds:
         raise BenchmarkError("all of it was there at once: too few records to measure anything")
+    contender, broker = last.contender_cpu - first.contender_cpu, last.broker_cpu - first.broker_cpu
     return Run(
         records_per_second=done / seconds,
-        cpu_us_per_record=(last.contender_cpu - first.contender_cpu) * 1e6 / done,
-        broker_cpu_us_per_record=(last.broker_cpu - first.broker_cpu) * 1e6 / done,
+        cpu_us_per_record=contender * 1e6 / done,
+        broker_cpu_us_per_record=broker * 1e6 / done,
         peak_rss_mb=watched.peak_rss_mb,
         seconds=seconds,
+        other_cores=max(0.0, (last.machine_cpu - first.machine_cpu - contender - broker) / seconds),
         compared=watched.verdict.compared,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.suite.latency import PERCENT
 
-COLUMNS = f"{'':14} {'records/s':>10} {'min':>10} {'max':>10} {'CPU us':>8} {'broker':>8} {'RSS MB':>8} {'ratio':>7}"
+COLUMNS = f"{'':14} {'records/s':>10} {'min':>10} {'max':>10} {'CPU us':>8} {'broker':>8} {'RSS MB':>8} {'other':>7} {'ratio':>7}"
 RESTORE = f"{'':14} {'seconds':>10} {'min':>10} {'max':>10} {'with its state':>15} {'RSS MB':>8}"
 LATENCY = f"{'ms':14} {'records/s':>10} {'p50':>8} {'p99':>8} {'p99.9':>8} {'max':>8} {'load late':>10}"
 
@@ -36,7 +36,7 @@ def _lines(name: str, row: Mapping[str, Any]) -> list[str]:
         return [f"{name:14} {spread} {row['warm_start_seconds']:>15} {row['peak_rss_mb']:>8.0f}"]
     rates = f"{row['records_per_second']:>10,} {row['min']:>10,} {row['max']:>10,}"
     costs = f"{row['cpu_us_per_record']:>8.2f} {row['broker_cpu_us_per_record']:>8.2f} {row['peak_rss_mb']:>8.0f}"
-    return [f"{name:14} {rates} {costs} {row.get('ratio', ''):>7}"]
+    return [f"{name:14} {rates} {costs} {row['other_cores']:>7} {row.get('ratio', ''):>7}"]
 
 
 def _latency(name: str, percent: int, at: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ def _row(of: _Runs, reference: _Runs | None) -> Row:
         "cpu_us_per_record": round(median(run.cpu_us_per_record for run in of.runs), 2),
         "broker_cpu_us_per_record": round(median(run.broker_cpu_us_per_record for run in of.runs), 2),
         "peak_rss_mb": round(max(run.peak_rss_mb for run in of.runs), 1),
+        "other_cores": round(median(run.other_cores for run in of.runs), 2),
         "outputs_equal": True,  # else there is no figure
         "compared": sum(run.compared for run in of.runs),
         "records": of.records,

@@ -34,6 +34,7 @@ class Sample:
     ends: Ends
     contender_cpu: float
     broker_cpu: float
+    machine_cpu: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Watch:
                 what = f"ended with {ended}" if ended is not None else f"is not done after {LONGEST:.0f} s"
                 raise BenchmarkError(f"it {what}; {verdict.told if verdict else f'{sum(ends.values()):,} outputs'}")
             if any(ends.values()) and (last is None or ends != last.ends):
-                last = Sample(time.perf_counter(), ends, cpu_seconds(process.pid), cpu_seconds(self._broker))
+                last = self._sample(ends, process.pid)
                 first = first or last
             elif first and last and ends != judged and sum(ends.values()) >= least and _quiet(last):
                 judged, verdict = ends, judge(ends, first.ends)
@@ -99,6 +100,9 @@ class Watch:
         assert first is not None
         assert last is not None
         return Watched(first, last, peak_rss_mb(process.pid), verdict)
+
+    def _sample(self, ends: Ends, pid: int) -> Sample:
+        return Sample(time.perf_counter(), ends, cpu_seconds(pid), cpu_seconds(self._broker), busy_seconds())
 
 
 def _quiet(since: Sample) -> bool:
@@ -109,6 +113,12 @@ def cpu_seconds(pid: int) -> float:
     """Return user and system time of a process, all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def busy_seconds() -> float:
+    """Return the CPU time that the whole machine has spent, except on waiting."""
+    user, nice, system, _idle, _wait, irq, soft_irq, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + irq + soft_irq) / TICKS
 
 
 def peak_rss_mb(pid: int) -> float:

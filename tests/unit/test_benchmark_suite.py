@@ -164,22 +164,22 @@ def test_inputs_that_differ_lie_in_different_topics() -> None:
 
 
 def test_figures_leave_out_what_was_there_at_the_beginning() -> None:
-    first, last = Sample(10.0, {0: 250}, 1.0, 5.0), Sample(12.0, {0: 1000}, 2.5, 5.75)
+    first, last = Sample(10.0, {0: 250}, 1.0, 5.0, 40.0), Sample(12.0, {0: 1000}, 2.5, 5.75, 43.25)
 
     run = bench._figures(Watched(first, last, 80.0, Verdict(True, True, 1000, "", 0.25)), 2000)
 
-    assert run == Run(750.0, 1000.0, 500.0, 80.0, 2.0, 1000)
+    assert run == Run(750.0, 1000.0, 500.0, 80.0, 2.0, 0.5, 1000)
 
 
 def test_an_output_that_came_at_once_has_no_figure() -> None:
-    sample = Sample(10.0, {0: 250}, 1.0, 5.0)
+    sample = Sample(10.0, {0: 250}, 1.0, 5.0, 40.0)
 
     with pytest.raises(BenchmarkError, match="too few records"):
         bench._figures(Watched(sample, sample, 80.0, Verdict(True, True, 250, "", 1.0)), 250)
 
 
 def row_of(*rates: float) -> runner._Runs:
-    return runner._Runs(100, [Run(rate, 1.0, 1.0, 1.0, 1.0, 5) for rate in rates])
+    return runner._Runs(100, [Run(rate, 1.0, 1.0, 1.0, 1.0, 0.1, 5) for rate in rates])
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:
