@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks.suite.latency import PERCENT
 
-COLUMNS = f"{'':14} {'records/s':>10} {'min':>10} {'max':>10} {'CPU us':>8} {'broker':>8} {'RSS MB':>8} {'other':>7} {'ratio':>7}"
+RATES, COSTS = f"{'records/s':>10} {'min':>10} {'max':>10}", f"{'CPU us':>8} {'broker':>8} {'RSS MB':>8}"
+COLUMNS = f"{'':14} {RATES} {COSTS} {'other':>7} {'ratio':>7}"
 RESTORE = f"{'':14} {'seconds':>10} {'min':>10} {'max':>10} {'with its state':>15} {'RSS MB':>8}"
 LATENCY = f"{'ms':14} {'records/s':>10} {'p50':>8} {'p99':>8} {'p99.9':>8} {'max':>8} {'load late':>10}"
 
