@@ -29,22 +29,28 @@ from streams.embedded import Cluster
 from streams.errors import StreamsError
 
 
-def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender]) -> dict[str, Any]:
+def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender], out: Path | None) -> dict[str, Any]:
     """Make the environments, start a cluster, and compare the contenders on each workload."""
     for contender in contenders:
         _say(f"environment of {contender.name}")
         contender.environment.prepare()
     with Cluster.ephemeral(say=_say) as cluster, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(cluster, Path(scratch))
-        rows = {name: _rows(bench, tier, name, contenders) for name in workloads}
-        return {
+        result: dict[str, Any] = {
             "benchmark": "suite",
             "tier": tier.name,
             "unit": "input records per second, median of the repetitions; CPU in microseconds a record",
             "ratio_is": "contender / handwritten, median over the repetitions",
-            "workloads": rows,
+            "workloads": {},
+            "broken_bounds": [],
             "manifest": manifest(contenders, workloads, cluster.addresses),
         }
+        for name in workloads:
+            result["workloads"][name] = _rows(bench, tier, name, contenders)
+            result["broken_bounds"] = broken_bounds(result["workloads"])
+            if out:
+                out.write_text(as_text(result) + "\n")  # a long job that is cut off leaves what it has
+        return result
 
 
 def _rows(bench: Bench, tier: Tier, name: str, contenders: Sequence[Contender]) -> Mapping[str, Row]:
@@ -62,11 +68,10 @@ def main() -> int:
     workloads = options.workload or list(tier.workloads)
     contenders = [CONTENDERS[name] for name in options.contender or tier.contenders]
     try:
-        result = run(tier, workloads, contenders)
+        result = run(tier, workloads, contenders, options.out)
     except (BenchmarkError, StreamsError) as error:
         _say(f"no result: {error}")
         return 1
-    result["broken_bounds"] = broken_bounds(result["workloads"])
     print(as_text(result) if options.json else table(result))
     for broken in result["broken_bounds"]:
         _say(broken)
@@ -77,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tier", choices=TIERS, default="small")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, help="a file for the JSON object, written after each workload")
     parser.add_argument("--workload", action="append", choices=EVERYTHING, help="only this one; repeatable")
     parser.add_argument("--contender", action="append", choices=CONTENDERS, help="only this one; repeatable")
     parser.add_argument("--records", type=_positive, help="instead of the tier's")
