@@ -25,7 +25,9 @@ def manifest(contenders: Iterable[Contender], workloads: Iterable[str], addresse
     guarantees = sorted({workload.guarantee for workload in chosen.values()})
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        # the commit may be rebased away; the content of these folders has the same name wherever it is
         "commit": _git("rev-parse", "HEAD"),
+        "trees": {folder: _git("rev-parse", f"HEAD:{folder}") for folder in ("streams", "benchmarks")},
         "changed_files": len(_git("status", "--porcelain").splitlines()),
         "machine": _machine(),
         "kafka": "Apache Kafka of the embedded cluster, one broker, no replication, on the same machine",
