@@ -56,7 +56,7 @@ def main() -> None:
     decoder, encoder = Codec(Post), Codec(Headline, 2)
     decoder.learn(1, schema_of(Post).text)
     state = TaskState()
-    task, context = Task(processor, {SOURCE: decoder, "headlines": encoder}, state), Context(state)
+    task, context = Task(processor, {SOURCE: decoder, "headlines": encoder}, state), Context(state, processor.group)
     frames = [record.value for record in records if record.value is not None]
     posts = decoder.decode(frames)
     made = [processor.handler(post, context) for post in posts]

@@ -15,6 +15,7 @@ import structlog
 
 from streams.avro.codec import Codec
 from streams.avro.registry import Registry
+from streams.codec_plans import topic_plans
 from streams.columnar.task import open_task
 from streams.context import Context
 from streams.errors import FencedError, StreamsError
@@ -74,6 +75,8 @@ def run_worker(
         resources.callback(watch.close)
         worker, consumer = _assemble(processor, settings, resources, send, watch)
         watch.start()
+        for plan in topic_plans(processor):
+            _log.info("codec plan", **plan._asdict())
         _log.info("started", group=processor.group, topic=processor.source.name, guarantee=settings.guarantee)
         try:
             consumer.subscribe(processor.source.name, worker)

@@ -87,4 +87,6 @@ class SchemaLookup:
         else:
             for codec in self._codecs:
                 codec.learn(schema_id, text)
+            plans = {codec.schema.name: codec.plans[schema_id].engine for codec in self._codecs}
+            _log.info("writer's schema learnt", schema_id=schema_id, plans=plans)
         del self._first_asked[schema_id]

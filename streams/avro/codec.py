@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
-
-from pydantic import ValidationError
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from streams.avro import wire
 from streams.avro.model import Models, models_of, schema_of
-from streams.avro.reading import Reading
+from streams.avro.plans import Plan, plan, refusal
 from streams.avro.schema import Schema
 from streams.avro.writing import Writing
 from streams.errors import DecodeError, EncodeError, UnknownSchemaError, UsageError
 
 V = TypeVar("V")
-
-# The kind of a defect by the exception that it causes in generated code; any other says `value`.
-KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (IndexError, "truncated"),
-    (struct.error, "truncated"),
-    (KeyError, "enum"),
-    (UnicodeDecodeError, "utf-8"),
-    (ValidationError, "model"),
-)
-
-Plan = Callable[[Sequence[bytes], list[Any]], None]
 
 
 class Codec(Generic[V]):
@@ -45,7 +31,12 @@ class Codec(Generic[V]):
         self._plans: dict[int, Plan] = {}
         self._encode = _encoder(self.schema, self._models, schema_id)
         if schema_id is not None:
-            self._plans[schema_id] = decoder(schema_id, self.schema, self.schema, self._models)
+            self._plans[schema_id] = plan(schema_id, self.schema, self.schema, self._models)
+
+    @property
+    def plans(self) -> Mapping[int, Plan]:
+        """How frames are decoded, by schema id, as far as ids are known."""
+        return self._plans
 
     def learn(self, schema_id: int, schema_text: str) -> None:
         """Compile the plan for frames of this id, written with this schema.
@@ -54,13 +45,13 @@ class Codec(Generic[V]):
         model's schema cannot resolve is refused as `schema-incompatible`, value by value.
         """
         try:
-            self._plans[schema_id] = decoder(schema_id, Schema(schema_text), self.schema, self._models)
+            self._plans[schema_id] = plan(schema_id, Schema(schema_text), self.schema, self._models)
         except Exception as error:  # noqa: BLE001 (whatever a foreign schema leads to is a fault of its records)
-            self._plans[schema_id] = _refusal("schema-invalid", str(error))
+            self._plans[schema_id] = refusal("schema-invalid", str(error))
 
     def refuse(self, schema_id: int, reason: str) -> None:
         """Let frames of this id raise DecodeError `schema-unknown` from now on, until `learn` is told the id."""
-        self._plans[schema_id] = _refusal("schema-unknown", reason)
+        self._plans[schema_id] = refusal("schema-unknown", reason)
 
     def decode(self, frames: Sequence[bytes]) -> list[V]:
         """Return the values of all frames, or of none.
@@ -79,7 +70,7 @@ class Codec(Generic[V]):
                 plan = self._plans.get(schema_id)
                 if plan is None:
                     raise UnknownSchemaError(schema_id)
-                plan(frames[len(values) :] if values else frames, values)
+                plan.decode(frames[len(values) :] if values else frames, values)
         except DecodeError as error:
             error.before = values
             raise
@@ -95,33 +86,6 @@ class Codec(Generic[V]):
         frames: list[bytes] = []
         self._encode(values, frames)
         return frames
-
-
-def decoder(schema_id: int, writer: Schema, reader: Schema, models: Models) -> Plan:
-    """Return a function that appends the values of frames, up to the first of another id; it raises DecodeError."""
-    reading = Reading(writer.root, reader.root, models, wire.header(schema_id))
-    decode = reading.compile()
-
-    def plan(frames: Sequence[bytes], values: list[Any]) -> None:
-        try:
-            decode(frames, values)
-        except Exception as error:
-            kind = error.kind if isinstance(error, DecodeError) else _kind(error)
-            where = f"{writer.name}{reading.source.locate(error.__traceback__)}"
-            raise DecodeError(kind, f"{where}: {error or type(error).__name__}") from error
-
-    return plan
-
-
-def _kind(error: Exception) -> str:
-    return next((kind for cause, kind in KINDS if isinstance(error, cause)), "value")
-
-
-def _refusal(kind: str, reason: str) -> Plan:
-    def plan(_frames: Sequence[bytes], _values: list[Any]) -> None:
-        raise DecodeError(kind, reason)
-
-    return plan
 
 
 def _encoder(schema: Schema, models: Models, schema_id: int | None) -> Callable[[Sequence[Any], list[bytes]], None]:

@@ -99,7 +99,7 @@ class Native:
         try:
             types = self.types
         except BaseException as error:  # noqa: BLE001 - see `_call`
-            _check_panic(error)
+            check_panic(error)
             return False
         assert isinstance(root, Record)
         return [field.name for field in types] == [field.name for field in root.fields]
@@ -112,7 +112,7 @@ class Native:
         try:
             return function(*args)
         except BaseException as error:
-            _check_panic(error)
+            check_panic(error)
             raise DistrustedError(str(error)) from error
 
     def _parts(self, array: Any) -> Iterator[Any]:
@@ -188,7 +188,7 @@ def _holds_itself(root: Node) -> bool:
     return visit(root, frozenset())
 
 
-def _check_panic(error: BaseException) -> None:
+def check_panic(error: BaseException) -> None:
     """Let pass what is not the library's: its panics are no `Exception`."""
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         raise error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from streams.avro.codec import Plan, decoder
 from streams.avro.model import Models
+from streams.avro.plans import Decode, decoder
 from streams.avro.schema import Schema
 from streams.avro.wire import split
 
@@ -26,6 +26,6 @@ def decode_plain(schema_text: str, frame: bytes) -> Any:
 
 
 @lru_cache(maxsize=1_000)
-def _plan(schema_id: int, schema_text: str) -> Plan:
+def _plan(schema_id: int, schema_text: str) -> Decode:
     schema = Schema(schema_text, f"schema {schema_id}")
     return decoder(schema_id, schema, schema, PLAIN)

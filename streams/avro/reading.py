@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from pydantic import BaseModel
-
-from streams.avro import values
+from streams.avro import construction, values
 from streams.avro.leaves import Leaves
 from streams.avro.model import FrozenDict, Models
 from streams.avro.nodes import (
@@ -43,12 +41,12 @@ Decode = Callable[[Sequence[bytes], list[Any]], None]
 SHARED: Final = {
     "DecodeError": DecodeError,
     "FrozenDict": FrozenDict,
-    "new": object.__new__,
+    "new": construction.new,
     "read_block": values.read_block,
-    "set_dict": BaseModel.__dict__["__dict__"].__set__,
-    "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
-    "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
-    "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
+    "set_dict": construction.set_dict,
+    "set_extra": construction.set_extra,
+    "set_fields": construction.set_fields,
+    "set_private": construction.set_private,
 }
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from streams.cli import cluster, dlq, group, pipe, replay, schema, top, topic, why, worker
+from streams.cli import cluster, dlq, group, pipe, replay, schema, top, topic, topology, why, worker
 from streams.errors import StreamsError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("up")(cluster.up)
 app.command("down")(cluster.down)
 app.command("status")(cluster.status)
 app.command("worker")(worker.worker)
+app.command("topology")(topology.topology)
 app.command("why")(why.why)
 app.command("top")(top.top)
 app.command("replay")(replay.command)
