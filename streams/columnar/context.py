@@ -68,7 +68,7 @@ class BatchContext:
         Raises:
             UsageError, HandlerError: as `get`.
         """
-        return [self.get(source, key) for key in keys]
+        return self._state.get_many(source, keys)
 
     def put(self, store: Store[K, V], key: K, value: V | None) -> None:
         """Set the value of a key; None deletes it.
@@ -81,8 +81,9 @@ class BatchContext:
     def put_many(self, store: Store[K, V], values: Mapping[K, V | None] | Iterable[tuple[K, V | None]]) -> None:
         """Set the values of keys, given as a mapping or as pairs, the last one of a key counting; None deletes.
 
+        Where one cannot be set, none is.
+
         Raises:
             UsageError: as `put`.
         """
-        for key, value in values.items() if isinstance(values, Mapping) else values:
-            self.put(store, key, value)
+        self._state.put_many(store, values.items() if isinstance(values, Mapping) else values)

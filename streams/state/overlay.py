@@ -6,7 +6,7 @@ per commit, however often it changed in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 K = TypeVar("K")
@@ -99,6 +99,16 @@ class Overlay(Generic[K, V]):
         self._live[key] = value
         if not was_dirty:
             self._dirty[key] = None
+
+    def put_many(self, values: Iterable[tuple[K, V | None]]) -> None:
+        """Set or delete many keys, the last value of a key counting."""
+        live, dirty, note = self._live, self._dirty, self._log.append
+        for key, value in values:
+            was_dirty = key in dirty
+            note(self, key, live.get(key, _ABSENT), was_dirty)
+            live[key] = value
+            if not was_dirty:
+                dirty[key] = None
 
     def restore(self, key: K, before: object, was_dirty: bool) -> None:
         """Undo one write of a key; called by the undo log."""

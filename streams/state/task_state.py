@@ -147,6 +147,34 @@ class TaskState:
         """
         self.check(declared, key, value).overlay.put(key, value)
 
+    def get_many(self, declared: Store[K, V] | Table[K, V], keys: Iterable[K]) -> list[V | None]:
+        """Return the value of each key.
+
+        Raises:
+            UsageError, HandlerError: as `get`.
+        """
+        member, wanted = self._member(declared), list(keys)
+        values = list(map(member.overlay.get, wanted))
+        if member.is_table:
+            for key, value in zip(wanted, values, strict=True):
+                if value is None:
+                    self._check_partition(member, key)
+        return values
+
+    def put_many(self, declared: Store[K, V], values: Iterable[tuple[K, V | None]]) -> None:
+        """Set or delete the values of keys; all of them or, where one cannot be, none.
+
+        Raises:
+            UsageError, ValueError, TypeError: as `put`.
+        """
+        wanted, member = list(values), self._member(declared)
+        if member.is_table or not all(value is None or isinstance(value, declared.model) for _, value in wanted):
+            for key, value in wanted:
+                self.check(declared, key, value)  # tells which one
+        for key, _ in wanted:
+            member.encode_key(key)
+        member.overlay.put_many(wanted)
+
     def check(self, declared: Store[K, V], key: K, value: V | None) -> Member[Any, Any]:
         """Raise what `put` would raise; it looks at nothing that changes, so any thread may call it."""
         member = self._member(declared)

@@ -25,7 +25,20 @@ Reads = dict[tuple[Any, Any], Any]
 Newest = dict[bytes | None, bytes | None]
 
 
-class NotingBatches(BatchContext):
+class _OneByOne(BatchContext):
+    """A batch's context that gets and puts many keys one after the other."""
+
+    def get_many(self, source: Any, keys: Iterable[Any]) -> list[Any]:
+        """Return the value of each key."""
+        return [self.get(source, key) for key in keys]
+
+    def put_many(self, store: Store[Any, Any], values: Any) -> None:
+        """Set the value of each key."""
+        for key, value in values.items() if isinstance(values, Mapping) else values:
+            self.put(store, key, value)
+
+
+class NotingBatches(_OneByOne):
     """A batch's context that notes the rows of tables."""
 
     def __init__(self, ctx: BatchContext, reads: Reads) -> None:
@@ -44,7 +57,7 @@ class NotingBatches(BatchContext):
         return value
 
 
-class ReplayedBatch(BatchContext):
+class ReplayedBatch(_OneByOne):
     """A batch's context over a dictionary and the rows of tables that were seen."""
 
     def __init__(self, records: Sequence[RawRecord], rows: Reads, reads: Reads) -> None:

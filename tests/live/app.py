@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from live.events import Appended, History, Item, Left, Measured, Right
-from streams import DEAD_LETTER, PARK, SKIP, STOP, App, Context, Failure, Retry
+from streams import DEAD_LETTER, PARK, SKIP, STOP, App, BatchContext, Context, Failure, Retry
 
 PREFIX = "live"
 SLOW = 0.002  # seconds
@@ -44,6 +46,8 @@ def build(name: str) -> App:  # noqa: C901, PLR0915 - a list of declarations
     histories = app.store("histories", str, History)
     called = app.topic(f"{name}.called", Appended, key="key")
     calls = app.store("calls", str, History)
+    tallied = app.topic(f"{name}.tallied", Appended, key="key")
+    tallies = app.store("tallies", str, History)
 
     def copy(item: Item, _ctx: Context) -> Item:
         return _told(item)
@@ -98,6 +102,19 @@ def build(name: str) -> App:  # noqa: C901, PLR0915 - a list of declarations
         ctx.put(calls, item.key, History(items=history))
         return Appended(key=item.key, n=item.n, size=len(history), digest=digest(history))
 
+    def tally(batch: pa.RecordBatch, ctx: BatchContext) -> pa.Table:
+        rows = []
+        for item in batch.to_pylist():
+            before = ctx.get(tallies, item["key"])
+            history = (*before.items, item["n"]) if before else (item["n"],)
+            ctx.put(tallies, item["key"], History(items=history))
+            rows.append({"key": item["key"], "n": item["n"], "size": len(history), "digest": digest(history)})
+            if item["text"] in {RAISE, KILL}:
+                _told(Item(**item))
+                _die(Item(**item))
+        return pa.Table.from_pylist(rows)
+
+    app.batch(items, to=tallied)(tally)
     app.processor(items, to=called)(call)
     app.processor(items, to=copies, on_failure=DEAD_LETTER)(copy)
     app.processor(items, to=copies, on_failure=SKIP)(skip)

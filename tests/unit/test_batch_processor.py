@@ -13,6 +13,7 @@ from rig import Appended, Item, Items
 
 from streams import DEAD_LETTER, PARK, SKIP, STOP, App, BatchContext, Failure
 from streams.errors import StoppedError, UsageError
+from streams.record import Record
 from streams.testing import (
     Abort,
     Crash,
@@ -22,6 +23,8 @@ from streams.testing import (
     Rebalance,
     UnknownOutcome,
 )
+from streams.testing.judge import Found, disordered, duplicated, lost
+from streams.testing.replay import Expected, Output
 
 KEYS = "abcdefgh"
 BAD, BAD_OUTPUT = 1_000, 2_000  # n from here on raises, or gives a row that does not fit
@@ -347,3 +350,27 @@ def test_declarations_that_cannot_be_are_told() -> None:
 
     small.batch(source, as_polars=True)(bare)
     assert list(small.processors) == ["bare"]
+
+
+def test_of_running_totals_the_newest_of_each_key_is_looked_for() -> None:
+    def record(key: bytes, value: bytes) -> Record[bytes | None, bytes | None]:
+        return Record("t", key, value, 0, 0, 0)
+
+    def told(key: str) -> str:
+        return f"p has another newest record of key b'{key}' in t"
+
+    outputs = [Output(b"a", b"1", b"a", 0, 0), Output(b"a", b"2", b"a", 0, 1), Output(b"b", b"1", b"b", 1, 0)]
+    expected = Expected(records=3, outputs={"t": outputs}, newest={"t"})
+    for there, wrong in (
+        ([record(b"a", b"2"), record(b"b", b"1")], []),
+        ([record(b"a", b"1"), record(b"a", b"2"), record(b"b", b"1")], []),
+        ([record(b"a", b"2")], [told("b")]),
+        ([record(b"a", b"2"), record(b"a", b"1"), record(b"b", b"1")], [told("a")]),
+        ([record(b"a", b"2"), record(b"b", b"1"), record(b"c", b"1")], [told("c")]),
+    ):
+        verdict = lost("p", expected, Found({"t": there}, {}))
+        assert verdict.wrong == wrong
+        assert verdict.compared >= 3
+    for judgement in (duplicated, disordered):
+        assert judgement("p", expected, Found({"t": [record(b"a", b"1")] * 3}, {})).compared == 0
+    assert lost("p", Expected(records=3, outputs={"t": outputs}), Found({"t": []}, {})).wrong

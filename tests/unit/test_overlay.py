@@ -280,6 +280,31 @@ def test_misuse_is_the_programs_fault(state: TaskState) -> None:
         TaskState().get(lists, "a")
 
 
+def test_many_keys_at_once_are_as_many_one_by_one(state: TaskState) -> None:
+    state.put(lists, "a", ONE)
+    mark = state.mark()
+    state.put_many(lists, [("a", TWO), ("b", ONE), ("b", TWO), ("c", None)])
+    assert state.get_many(lists, iter("abcd")) == [TWO, TWO, None, None]
+    assert [state.get(lists, key) for key in "abcd"] == [TWO, TWO, None, None]
+    assert state.pending() == 3
+    state.rollback(mark)
+    assert state.get_many(lists, "ab") == [ONE, None]
+    assert state.pending() == 1
+
+
+def test_of_many_keys_none_is_put_where_one_cannot_be(state: TaskState) -> None:
+    wrong = Appended(key="a", n=1, size=1)
+    with pytest.raises(UsageError, match="holds Items, not Appended"):
+        state.put_many(lists, [("a", ONE), ("b", wrong)])  # type: ignore[list-item] # wrong on purpose
+    with pytest.raises(ValueError, match="64-bit"):
+        state.put_many(longs, [(1, ONE), (1 << 64, TWO)])
+    with pytest.raises(UsageError, match="is a table"):
+        state.put_many(rows, [("a", None)])  # type: ignore[arg-type] # wrong on purpose
+    with pytest.raises(HandlerError, match="partition 7"):
+        state.get_many(rows, ["near", "far away"])
+    assert state.pending() == 0
+
+
 def test_a_key_of_another_partition_is_its_records_fault(state: TaskState) -> None:
     with pytest.raises(HandlerError, match="partition 7"):
         state.get(rows, "far away")
