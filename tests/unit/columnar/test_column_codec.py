@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.avro import wire
 from streams.avro.codec import Codec
+from streams.avro.native import is_trusted
 from streams.avro.schema import Schema
 from streams.columnar.codec import ColumnCodec
 from streams.columnar.columns import Columns
@@ -33,7 +34,7 @@ from streams.testing.conformance.random_contracts import (
 OWN, OTHER = 7, 8
 
 random_contracts = settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],
@@ -63,11 +64,16 @@ def without(codec: ColumnCodec[Any]) -> None:
         reading.takes = False
 
 
-def test_rows_and_columns_are_the_same_values() -> None:
+def is_native(kind: Any) -> bool:
+    return has_column(kind) and is_trusted(Schema(json.dumps(record(("a", kind)))).root)
+
+
+@pytest.mark.parametrize(("fits", "wanted"), [(has_column, "never native"), (is_native, "native")])
+def test_rows_and_columns_are_the_same_values(fits: Callable[[Any], bool], wanted: str) -> None:
     compared: Counter[str] = Counter()
 
     @random_contracts
-    @given(contracts(has_column), st.data())
+    @given(contracts(fits), st.data())
     def agree(case: Case, data: Any) -> None:
         if not case.schema["fields"]:
             return
@@ -75,7 +81,7 @@ def test_rows_and_columns_are_the_same_values() -> None:
         values = [model(**data.draw(case.values)) for _ in range(4)]
         frames = Codec(model, OWN).encode(values)
         batches = []
-        for name, codec in codecs(model):
+        for _, codec in codecs(model):
             batch, errors = codec.decode_columns(frames)
             assert errors == {}
             batch.validate(full=True)
@@ -87,12 +93,12 @@ def test_rows_and_columns_are_the_same_values() -> None:
             if not mentions(case.schema, "decimal"):  # fastavro writes some longer than Java
                 assert frames == [wire.header(OWN) + fastavro_body(case.schema, value) for value in values]
             batches.append(batch)
-            compared[f"{name if codec._native.takes else 'never native'}"] += len(frames)
+            compared["native" if codec._native.takes else "never native"] += len(frames)
         assert batches[0].equals(batches[1]) or "nan" in str(batches)
 
     agree()
     print(dict(compared))
-    assert min(compared["native"], compared["strict"] + compared["never native"]) >= 100
+    assert compared[wanted] >= 100
 
 
 def test_damaged_frames_are_refused_alone_and_as_rows_are() -> None:
@@ -122,8 +128,8 @@ def test_damaged_frames_are_refused_alone_and_as_rows_are() -> None:
         seen["well"] += len(values)
 
     refused_alone()
-    assert seen["well"] >= 300
-    assert seen.total() - seen["well"] >= 300
+    assert seen["well"] >= 150
+    assert seen.total() - seen["well"] >= 150
 
 
 def test_writers_of_other_versions_are_resolved_as_for_rows() -> None:
@@ -151,7 +157,7 @@ def test_writers_of_other_versions_are_resolved_as_for_rows() -> None:
     resolved()
     print(dict(changes), dict(native))
     assert all(changes[change] for change in ("kept", "dropped", "optional", "promoted", "added"))
-    assert native[True] >= 10
+    assert native[True] >= 5
 
 
 def _has_columns(schema: Any) -> bool:
