@@ -33,10 +33,6 @@ class Narrowing:
         """Say how many records the open transaction may still take."""
         return self._poll_records if self._most is None else self._most - self._attempts
 
-    def trust(self) -> None:
-        """Let transactions be as large as they get."""
-        self._most, self._suspects = None, 0
-
     def attempted(self, records: int, partition: TopicPartition, last: int) -> None:
         """Note records that went into the open transaction."""
         self._attempts += records

@@ -20,6 +20,7 @@ ADVICE = {
     "rebalance": "see whether other members of the group hang: `streams group describe`",
     "its worker": "see that partition",
     "commit": "see the worker's log and whether the brokers answer",
+    "its commit": "see the worker's log and whether the brokers answer",
     "records": "see whether a producer left a transaction open, and whether the partition's leader answers",
 }
 

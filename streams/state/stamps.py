@@ -62,10 +62,15 @@ def committed_rows(
 
 
 def committed_by_partition(offsets: Mapping[TopicPartition, int], redrive: str) -> dict[int, Committed]:
-    """Sort a group's committed offsets by partition: those of topic `redrive`, and those of its input."""
-    numbers = {tp.partition for tp in offsets}
-    source = {tp.partition: at for tp, at in offsets.items() if tp.topic != redrive}
-    return {n: Committed(source.get(n, 0), offsets.get(TopicPartition(redrive, n), 0)) for n in numbers}
+    """Sort a group's committed offsets by partition: those of topic `redrive`, and those of its input.
+
+    Of an input that had another name once, the higher offset counts: rather too many rows than too few.
+    """
+    found: dict[int, Committed] = {}
+    for (topic, number), at in offsets.items():
+        source, back = found.get(number, Committed())
+        found[number] = Committed(source, at) if topic == redrive else Committed(max(source, at), back)
+    return found
 
 
 def only_committed(records: Iterable[RawRecord], committed: Mapping[int, Committed]) -> Iterator[RawRecord]:

@@ -158,7 +158,7 @@ class Slot:
         )
         self.consumer.listener = self.worker
         if not rig.cautious:
-            self.worker._narrowing.trust()  # as after the first few transactions
+            self.worker._narrowing._most = None  # as after the first few transactions
 
     def _open_task(self, partition: TopicPartition) -> Task:
         behind = self.rig.processor.state()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from streams.health.board import STEADY_AFTER, Board
 from streams.health.judge import Problem, problems, stalls, unready
+from streams.health.observe import DELIVERY
 from streams.health.progress import PartitionProgress, State, Times, Totals, WorkerProgress
 
 BOUND = 60.0
@@ -119,6 +122,23 @@ def test_a_held_partition_is_red_after_the_bound_with_its_reason() -> None:
         (problem,) = scene.run(2, [held])
         assert reason in problem.what
         assert problem.fix != "see the worker's log"
+
+
+@pytest.mark.parametrize(
+    "waits_on",
+    [
+        "handler charge",
+        "its commit",
+        "commit, which Kafka has not answered",
+        "rebalance: state is opened",
+        "restore, 5 records to go",
+        "its worker, whose handler is at in[3]",
+        DELIVERY,
+    ],
+)
+def test_whatever_it_waits_on_there_is_advice(waits_on: str) -> None:
+    (problem,) = Scene().run(62, [at(5, 9, waits_on=waits_on)])
+    assert problem.fix != "see the worker's log"
 
 
 def test_a_hold_that_is_released_and_comes_back_without_progress_is_one_hold() -> None:

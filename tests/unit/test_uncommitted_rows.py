@@ -254,6 +254,7 @@ def test_a_reset_has_dealt_with_what_lies_before_it(state: TaskState) -> None:
 
 def test_the_committed_rows_of_all_partitions() -> None:
     offsets = {TopicPartition("in", 0): 5, TopicPartition("in", 1): 8, TopicPartition("g.redrive", 1): 3}
+    offsets[TopicPartition("in of old", 1)] = 4
     committed = committed_by_partition(offsets, "g.redrive")
     rows = [
         row(0, "a", None, 6),
