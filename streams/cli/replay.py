@@ -20,6 +20,7 @@ from streams.cli.moments import FORMS
 from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
 from streams.cli.spans import known_topic, select, spans
 from streams.cli.stop import Stop, stoppable
+from streams.dlq.groups import MOST_GROUPS, OTHERS, normalised
 from streams.errors import EXIT_FAILED, UsageError
 from streams.failures.dead_letters import describe
 from streams.kafka.admin import Admin, Range
@@ -104,29 +105,33 @@ def command(
 
 
 class PrintOutlet:
-    """Prints outputs as `streams topic consume` does; they have no partition and offset."""
+    """Prints outputs as `streams topic consume` does once they count; they have no partition and offset."""
 
     def __init__(self, describer: Describer) -> None:
         self._describer = describer
+        self._outputs: list[RawRecord] = []
 
     def send(self, outputs: Sequence[RawRecord]) -> None:
+        """Keep them until they count: what is refused is done again."""
+        self._outputs += outputs
+
+    def commit(self, done: Mapping[TopicPartition, int]) -> None:
         """Print them."""
-        for output in outputs:
+        del done
+        for output in self._outputs:
             shown = self._describer.describe(output)
             del shown["partition"], shown["offset"]
             pipe.write(json.dumps(shown, ensure_ascii=False) + "\n")
-
-    def commit(self, done: Mapping[TopicPartition, int]) -> None:
-        """Hand over what was printed."""
-        del done
+        self._outputs.clear()
         pipe.flush()
 
     def abort(self) -> None:
-        """Leave what was printed."""
+        """Forget what was not printed."""
+        self._outputs.clear()
 
 
 class _Refusals:
-    """Lists records that failed on stderr, the first of them, and counts them by reason."""
+    """Lists records that failed on stderr, the first of them, and counts them by reason, numbers in it left out."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
@@ -134,7 +139,8 @@ class _Refusals:
     def __call__(self, refusal: Refusal) -> None:
         record, error = refusal
         reason = f"{error.stage}: {describe(error)}"
-        self.reasons[reason] += 1
+        kind = f"{error.stage}: {normalised(describe(error))}"
+        self.reasons[kind if kind in self.reasons or len(self.reasons) < MOST_GROUPS else OTHERS] += 1
         if self.reasons.total() <= _MOST_TOLD:
             sys.stderr.write(f"failed: {record.topic}[{record.partition}] offset {record.offset}: {reason}\n")
 
