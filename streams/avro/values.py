@@ -19,7 +19,7 @@ MORE: Final = 0x80  # of a varint's byte: another one follows
 MAX_VARINT: Final = 10  # bytes
 LATER_SHIFTS: Final = range(14, 7 * MAX_VARINT, 7)
 VARINTS: Final = tuple(bytes((n,)) if n < MORE else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))
-_CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
+CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
 # For a one-byte length that is not negative: the bytes that it and its content take; 0 tells any other byte.
 STEPS: Final = tuple(0 if raw & 1 or raw >= MORE else 1 + (raw >> 1) for raw in range(256))
 COUNTS: Final = VARINTS[::2]  # the zigzag form of lengths and counts below 8,192
@@ -74,7 +74,7 @@ def write_varint(raw: int) -> bytes:
     """Return a raw value, already zigzag, as a varint."""
     head = b""
     while raw >> 14:
-        head += _CONTINUED[raw & 16383]
+        head += CONTINUED[raw & 16383]
         raw >>= 14
     return head + VARINTS[raw]
 

@@ -23,8 +23,10 @@ Encode = Callable[[Sequence[Any], list[bytes]], None]
 
 TABLE: Final = len(values.COUNTS)
 SHARED: Final = {
+    "CONTINUED": values.CONTINUED,
     "COUNTS": values.COUNTS,
     "Mapping": Mapping,
+    "VARINTS": values.VARINTS,
     "count": values.count,
     "epoch": values.EPOCH,
     "int32": values.int32,
@@ -166,7 +168,15 @@ class Writing:
             number = self._assign(f"{seconds} * 1000 + {micros} // 1000")
         else:
             number = self._assign(f"{seconds} * 1000000 + {micros}")
-        return self._assign(f"write_varint({number} << 1 ^ {number} >> 63)")
+        raw = self._assign(f"{number} << 1 ^ {number} >> 63")
+        return self._long_varint(raw, 2 if name.endswith("millis") else 3)
+
+    def _long_varint(self, raw: str, pairs: int) -> str:
+        """Emit a varint that is mostly so many pairs of bytes and one or two more: today's timestamps are."""
+        low = 14 * pairs
+        head = " + ".join(f"CONTINUED[{raw} >> {shift} & 16383]" for shift in range(0, low, 14))
+        usual = f"{1 << low} <= {raw} < {1 << low + 14}"
+        return self._assign(f"{head} + VARINTS[{raw} >> {low}] if {usual} else write_varint({raw})")
 
     def _write_floats(self, kinds: Sequence[str], numbers: Sequence[str]) -> str:
         pack = self.source.constant(Struct("<" + "".join(FLOATS[kind] for kind in kinds)).pack)

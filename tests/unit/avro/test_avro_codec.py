@@ -3,7 +3,7 @@ import gc
 import json
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +13,9 @@ from pydantic import PrivateAttr, ValidationError, computed_field, field_validat
 from streams.avro import wire
 from streams.avro.codec import Codec
 from streams.avro.plain import decode_plain
+from streams.avro.values import EPOCH
 from streams.errors import DecodeError, EncodeError, UnknownSchemaError, UsageError
-from streams.testing.conformance.random_contracts import model_of, module_of, record
+from streams.testing.conformance.random_contracts import fastavro_body, model_of, module_of, record
 
 KIND = {"type": "enum", "name": "Kind", "symbols": ["POST", "REPLY"]}
 STAMP = {"type": "long", "logicalType": "timestamp-millis"}
@@ -452,3 +453,17 @@ def test_a_frame_can_be_read_without_a_model(model: type[Any]) -> None:
     }
     with pytest.raises(DecodeError, match="trailing-bytes"):
         decode_plain(codec.schema.text, frame + b"\0")
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("timestamp-millis", 1_000), ("timestamp-micros", 1)])
+def test_timestamps_around_the_usual_number_of_bytes_are_written_as_any(kind: str, unit: int) -> None:
+    schema = record(("at", {"type": "long", "logicalType": kind}))
+    model = model_of(schema)
+    edges = [1 << bits - 1 for bits in (28, 42, 56)]  # zigzag doubles them
+    numbers = [sign * edge + step for edge in edges for step in (-1, 0, 1) for sign in (-1, 1)]
+    moments = [EPOCH + timedelta(0, 0, number * unit) for number in numbers if abs(number * unit) < 6 * 10**16]
+
+    frames = Codec(model, 7).encode([model(at=moment) for moment in moments])
+
+    assert frames == [wire.header(7) + fastavro_body(schema, {"at": moment}) for moment in moments]
+    assert len(frames) >= 12
