@@ -58,6 +58,8 @@ ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time
 
 
 Send = Callable[[WorkerProgress], None]
+Run = Callable[[Processor, Settings, Callable[[], bool], Send | None], None]
+"""What an engine is to the supervisor: it runs one processor until it is told to stop."""
 
 
 def run_worker(
@@ -71,7 +73,7 @@ def run_worker(
         StreamsError: it could not start or cannot go on; whatever was not committed will not be seen.
     """
     with ExitStack() as resources:
-        watch = _topic_watch(processor, settings)
+        watch = topic_watch(processor, settings)
         resources.callback(watch.close)
         worker, consumer = _assemble(processor, settings, resources, send, watch)
         watch.start()
@@ -154,7 +156,8 @@ def _assemble(
     return worker, consumer
 
 
-def _topic_watch(processor: Processor, settings: Settings) -> TopicWatch:
+def topic_watch(processor: Processor, settings: Settings) -> TopicWatch:
+    """Return who looks from time to time whether a processor's topics are there."""
     admin = Admin(settings, LOOK)
     return TopicWatch(lambda: check_access(admin, processor), lambda: check_topics(admin, processor))
 

@@ -18,7 +18,8 @@ RevokedError                 a handler outlived its worker's claim to the partit
 HoldError                    the next record cannot be dealt with now, through no fault of its own
 ├─ UnknownSchemaError        its frame names a schema id that this worker has not fetched yet
 ├─ CircuitOpenError          an outside dependency that its handler needs is down
-└─ WaitingFullError          it has to wait, and there is no room for it
+├─ WaitingFullError          it has to wait, and there is no room for it
+└─ RetryLaterError           it failed, and is tried again in its place
 ReplyTimeoutError            a request got no reply in time
 AbortedError                 the open transaction cannot be committed; nothing of it will be seen
 """
@@ -194,6 +195,15 @@ class WaitingFullError(HoldError):
     def __init__(self, size: int) -> None:
         super().__init__("waiting store full")
         self.size = size
+
+
+class RetryLaterError(HoldError):
+    """A record failed and is tried again in its place, for want of a store to wait in; all behind it wait too."""
+
+    def __init__(self, due_ms: int) -> None:
+        """`due_ms` is when, in milliseconds since the epoch."""
+        super().__init__("retry")
+        self.due_ms = due_ms
 
 
 class RevokedError(Exception):

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     bootstrap_servers: str | None = None
     schema_registry_url: str | None = None
     state_dir: Path = Path(".streams/state")
+    engine: Literal["native", "faust"] = "native"
     guarantee: Literal["exactly_once", "at_least_once"] = "exactly_once"
     commit_interval: Duration = timedelta(milliseconds=100)
     commit_records: int = Field(default=10_000, ge=1)
@@ -129,6 +130,14 @@ class Settings(BaseSettings):
         del settings_cls  # the base class's signature
         return (init_settings,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_far_as_the_engine_goes(cls, given: object) -> object:
+        """Where nobody says which guarantee, it is the best one that the engine has."""
+        if isinstance(given, dict) and given.get("engine") == "faust":
+            return {"guarantee": "at_least_once", **given}
+        return given
+
     @field_validator("kafka", mode="before")
     @classmethod
     def _as_text(cls, given: object) -> object:
@@ -153,6 +162,11 @@ class Settings(BaseSettings):
             ("session_timeout", self.session_timeout, "max_poll_interval", self.max_poll_interval),
         ]
         problems = [f"{small} ({a}) must be shorter than {large} ({b})" for small, a, large, b in rules if a >= b]
+        if self.engine == "faust" and self.guarantee == "exactly_once":
+            problems.append(
+                "engine faust works at least once: Faust commits offsets apart from what it sends; leave guarantee "
+                "out, or use engine native"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -33,6 +33,12 @@ _PASSED_OVER = frozenset({"tombstones", "duplicates", "skipped"})
 _COUNTED = _PASSED_OVER | {"processed", "without_id", "waiting", "queued", "parked"}  # else of a dead letter
 
 
+def outcomes(step: Step) -> dict[str, int]:
+    """Return the counts of a step as people see them: dead letters by where they failed, and outputs."""
+    named = {name if name in _COUNTED else f"failed_in_{name}": count for name, count in step.counts.items()}
+    return {**named, "outputs": len(step.outputs)}
+
+
 class Stepper:
     """Takes the next records of every partition that may go on."""
 
@@ -250,9 +256,7 @@ class Stepper:
         back, redrives = self._partitions.beside(partition), self._partitions.redrives_of(partition)
         if back is not None and redrives is not None and (source is redrives or owned.done is None):
             self._checkpoint.mark(back, redrives.done or 0)
-        failed = {f"failed_in_{name}": n for name, n in step.counts.items() if name not in _COUNTED}
-        self.counts.update({**{name: n for name, n in step.counts.items() if name in _COUNTED}, **failed})
-        self.counts["outputs"] += len(step.outputs)
+        self.counts.update(outcomes(step))
         self._failures.tell(owned.task.failures.take_told())
 
     def _hold(self, partition: TopicPartition, owned: Owned, error: HoldError) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from streams import failpoints
-from streams.assembly import run_worker
+from streams.engines import engine
 from streams.errors import EXIT_FAILED, FencedError, StalledError, StreamsError, UnreachableError
 from streams.health.board import STEADY_AFTER, Board
 from streams.health.judge import stalls
@@ -239,7 +239,8 @@ def _work(target: str, name: str, settings: dict[str, Any], first: bool, report:
         app = load_app(target)
         if first:
             failpoints.arm(name, app.processors)
-        run_worker(app.select([name])[0], configured, stopping, report.send)
+        processor = app.select([name])[0]
+        engine([processor], configured)(processor, configured, stopping, report.send)
     except StreamsError as error:
         print(f"error in processor {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the command's last word, whatever the log's format
         sys.exit(error.exit_code)

@@ -79,14 +79,16 @@ class Task:
         judgement: Judgement | None = None,
         *,
         event_ids: bool = False,
+        retries_in_place: bool = False,
     ) -> None:
         """`codecs` has one codec for each topic name of the processor.
 
-        Without `waiting` nothing is tried again: what fails is given up. `judgement` is shared by a worker's tasks.
+        Without `waiting` nothing is tried again, or, with `retries_in_place`, in its place. `judgement` is shared by a
+        worker's tasks.
         `event_ids` says whether topics that say nothing of ids get them.
         """
         self.state = state
-        self.failures = Failures(processor, waiting, judgement or Judgement())
+        self.failures = Failures(processor, waiting, judgement or Judgement(), in_place=retries_in_place)
         self.waiting = waiting
         self._waits: Mapping[int, object] = {} if waiting is None else waiting.entries
         self._blocked: Mapping[bytes | None, object] = {} if waiting is None else waiting.queues

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from streams import engines
 from streams.avro.registry import Registry
 from streams.cli.options import AppTarget, BootstrapServers, Properties, RegistryUrl, settings_from
 from streams.health.endpoint import health_endpoint
@@ -25,6 +26,9 @@ def worker(
         list[str] | None, typer.Option("--processor", "-p", metavar="NAME", help="Run this one only; repeatable.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes for each processor.")] = 1,
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="native (as it is), or faust: stateless, at least once.")
+    ] = None,
     guarantee: Annotated[str | None, typer.Option(help="exactly_once (as it is) or at_least_once.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where local state lives.")] = None,
     health_port: Annotated[
@@ -49,6 +53,7 @@ def worker(
         schema_registry_url,
         properties,
         code=app.settings,
+        engine=engine,
         guarantee=guarantee,
         state_dir=state_dir,
         health_port=health_port,
@@ -57,6 +62,7 @@ def worker(
         log_level=log_level,
     )
     configure_logs(settings.log_format, settings.log_level)
+    engines.engine(chosen, settings)
     _check(chosen, settings)
     supervisor = Supervisor([Job(target, one.name, workers, one.group) for one in chosen], settings)
     with health_endpoint(supervisor.board, settings):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.errors import DroppedError, RecordError, StoppedError
+from streams.errors import DroppedError, RecordError, RetryLaterError, StoppedError
 from streams.failures.dead_letters import Refusal, dead_letter, describe
 from streams.failures.judgement import Judgement
 from streams.failures.policy import Failure, FailurePolicy, Retry
 from streams.failures.waiting import Waiting
 from streams.failures.waiting_record import WaitingStatus
-from streams.record import RawRecord
+from streams.record import UNSET, RawRecord
 from streams.topology import Processor
 
 Told = tuple[RawRecord, RecordError, str]
@@ -23,9 +23,16 @@ Answer = tuple[list[RawRecord], str]
 class Failures:
     """Answers the failures of one task; what they leave behind goes through the task's own state and outputs."""
 
-    def __init__(self, processor: Processor, waiting: Waiting | None, judgement: Judgement) -> None:
-        """`waiting` is None for a processor whose policy lets nothing wait; `judgement` is shared by its tasks."""
+    def __init__(
+        self, processor: Processor, waiting: Waiting | None, judgement: Judgement, *, in_place: bool = False
+    ) -> None:
+        """`waiting` is None for a processor whose policy lets nothing wait; `judgement` is shared by its tasks.
+
+        With `in_place` and no `waiting`, a record to be tried again holds its partition: it is not given up at once.
+        """
         self.waiting = waiting
+        self._in_place = in_place and waiting is None
+        self._trying = (UNSET, 0, 0)  # the offset tried in its place, its failures, and when it failed first
         self.judgement = judgement
         self._policy = processor.on_failure
         self._group = processor.group
@@ -71,14 +78,18 @@ class Failures:
         Raises:
             StoppedError: the policy is STOP.
             WaitingFullError: it has to wait, and there is no room.
+            RetryLaterError: it is tried again in its place.
         """
         answer = self._policy.answer(error)
         if answer.pauses and self.waiting is not None:
             self._note_failure(record)  # what is given up at once is never tried again, so a pause would have no end
-        entry = None if self.waiting is None else self.waiting.find(record.offset)
-        failures = 1 + (0 if entry is None else entry.attempts)
-        since = entry.failed_ms if entry is not None and entry.attempts else now_ms
+        failures, since = self._so_far(record, now_ms)
         then, due_ms = answer.then, self._due(answer, failures, since, now_ms, record.offset)
+        if due_ms is not None and self._in_place:
+            self._trying = (record.offset, failures, since)
+            if failures == 1:
+                self._told.append((record, error, "tried again in its place"))
+            raise RetryLaterError(due_ms)
         if due_ms is not None:
             return self._wait(record, error, WaitingStatus.RETRYING, due_ms, now_ms)
         if then is FailurePolicy.PARK and self.waiting is not None:
@@ -117,9 +128,19 @@ class Failures:
         taken, self._told = self._told, []
         return taken
 
+    def _so_far(self, record: RawRecord, now_ms: int) -> tuple[int, int]:
+        """Return which failure of a record this is, and when it failed first."""
+        if self._in_place:
+            offset, failures, since = self._trying
+            return (failures + 1, since) if offset == record.offset else (1, now_ms)
+        entry = None if self.waiting is None else self.waiting.find(record.offset)
+        if entry is None:
+            return 1, now_ms
+        return entry.attempts + 1, entry.failed_ms if entry.attempts else now_ms
+
     def _due(self, answer: Failure, failures: int, since: int, now_ms: int, salt: int) -> int | None:
         """Return when a record is tried again; None if it is given up."""
-        if self.waiting is None:
+        if self.waiting is None and not self._in_place:
             return None
         due_ms = None if answer.retry is None else answer.retry.due_ms(failures, since, now_ms, salt)
         if due_ms is None and answer.pauses and self.judgement.suspended:

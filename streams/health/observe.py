@@ -10,20 +10,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from streams.failures.waiting import Entry
 from streams.failures.waiting_record import WaitingStatus
-from streams.health.progress import PartitionProgress, State, Totals, WorkerProgress, readable_key
+from streams.health.progress import Activity, PartitionProgress, State, Totals, WorkerProgress, readable_key
 from streams.health.stack import Doing, doing
 from streams.owned import Owned
 from streams.record import RawRecord, TopicPartition
 from streams.topology import Processor, Runs
 from streams.watch.ends import EndWatch
-from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -41,12 +40,29 @@ class _Wait(NamedTuple):
     state: State = "running"
 
 
+class Observed(Protocol):
+    """What is looked at of a worker."""
+
+    activity: Activity
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of records."""
+
+    @property
+    def owned(self) -> Mapping[TopicPartition, Owned]:
+        """The partitions that it owns."""
+
+    def left_to_restore(self, owned: Owned) -> int:
+        """Return how many records a partition's state is away from running."""
+
+
 class Observer:
     """Makes snapshots of one worker; used by one thread."""
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Observed,
         processor: Processor,
         slot: int,
         watch: EndWatch,

@@ -68,7 +68,7 @@ class Reset:
                 f"the group has {members} members: stop its workers; a stopped one counts until its session times out "
                 f"({self._settings.session_timeout.total_seconds():g} s), --wait 1m waits for that"
             )
-        if waiting := self._waiting(planned):
+        if waiting := self.waiting(planned):
             group, where = self._subject.group, ", ".join(f"{n} in partition {p}" for p, n in sorted(waiting.items()))
             yield (
                 f"records wait or are parked in {self._subject.waiting} ({where}): start its workers, then release "
@@ -136,7 +136,7 @@ class Reset:
         group = self._subject.group
         return len(self._admin.group(group).members) if group in self._admin.groups() else 0
 
-    def _waiting(self, planned: Sequence[Move]) -> Counter[int]:
+    def waiting(self, planned: Sequence[Move]) -> Counter[int]:
         """Count the records that wait, by partition; they come from the input."""
         if not self._subject.main:
             return Counter()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 from live.app import FLAGS, build
 from live.events import Item
 from stories.read import TopicReader
+from streams.app import App
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of, versions_of
 from streams.avro.registry import Registry
@@ -87,11 +88,11 @@ class Command:
 class Live:
     """One test's app on the cluster: its topics, its workers, its records."""
 
-    def __init__(self, settings: Settings, name: str, folder: Path) -> None:
+    def __init__(self, settings: Settings, name: str, folder: Path, declare: Callable[[str], App] = build) -> None:
         self.settings = settings
         self.name = name
-        self.app = build(name)
-        self.target = f"live.app:{name}"
+        self.app = declare(name)
+        self.target = f"{declare.__module__}:{name}"
         self.admin = Admin(settings)
         self.registry = Registry(settings.schema_registry_url or "")
         self._folder = folder

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import ALL_KINDS, BAD_OUTPUT, CHANGELOG, CODECS, DEAD_LETTERS, PROCESSOR, RAISES, Appended, Item, Items, lists
 
-from streams import SKIP, STOP, App, Context, UsageError
+from streams import SKIP, STOP, App, Context, Failure, Retry, UsageError
 from streams import task as module
 from streams.avro.codec import Codec
-from streams.errors import DecodeError, SendError, StoppedError
+from streams.errors import DecodeError, RetryLaterError, SendError, StoppedError
 from streams.record import RawRecord, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.task_state import TaskState
@@ -336,3 +336,40 @@ def test_refuse_answers_for_the_broker() -> None:
 
 def test_an_empty_batch_is_an_empty_step() -> None:
     assert stateless(echo).step([], never, 0) == (0, [], {}, None)
+
+
+def in_place(policy: Failure) -> Task:
+    declared = App("t")
+    source = declared.topic("in", Item, key="key")
+    declared.processor(source, on_failure=policy)(choosy)
+    return Task(declared.processors["choosy"], CODECS, TaskState(), retries_in_place=True)
+
+
+def choosy(item: Item, _ctx: Context) -> None:
+    if item.n == 1:
+        raise KeyError(item.n)
+
+
+def test_without_a_store_a_record_is_tried_again_in_its_place() -> None:
+    task = in_place(Failure(Retry(2, "10s"), by_type={ValueError: SKIP}))
+    batch = frames([Item(key="a", n=0), Item(key="b", n=1), Item(key="c", n=0)])
+    seen = []
+    for _ in range(3):
+        step = task.step(batch, never, 50_000)
+        batch = batch[step.consumed :]
+        seen.append((step.consumed, step.counts))
+        if step.hold is not None:
+            assert isinstance(step.hold, RetryLaterError)
+            assert 55_000 <= step.hold.due_ms <= 60_000
+    assert seen == [(1, {"processed": 1}), (0, {}), (2, {"process": 1, "processed": 1})]
+    (letter,) = step.outputs
+    assert dict(letter.headers)["streams.error.attempts"] == b"3"
+    assert [outcome for _, _, outcome in task.failures.take_told()] == ["tried again in its place", "dead-letter"]
+
+
+def test_attempts_in_place_are_counted_for_each_record_and_from_its_first_failure() -> None:
+    first, second = frames([Item(key="a", n=1), Item(key="a", n=1)])
+    task = in_place(Failure(Retry(1, "10s")))
+    assert [task.step([record], never, 0).consumed for record in (first, first, second, second)] == [0, 1, 0, 1]
+    task = in_place(Failure(Retry(5, "10s", within="25s")))
+    assert [task.step([first], never, now_ms).consumed for now_ms in (5_000, 15_000, 29_000)] == [0, 0, 1]
