@@ -32,6 +32,8 @@ def _reasons(processor: Processor) -> Iterator[str]:
         yield "has an inbox, which is state: it could not be committed together with the offset"
     if processor.reply is not None:
         yield "replies to requests: a reply that is sent twice finds nobody who waits"
+    if processor.batches is not None:
+        yield "takes batches of columns, which only the native engine hands over whole"
     if processor.effect:
         yield "is an effect: effects run in lanes, which commit the finished part of a partition"
     elif processor.runs is not Runs.IN_STEP:

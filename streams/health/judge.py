@@ -15,6 +15,7 @@ ADVICE = {
     "schema": "see whether the registry answers and knows that id",
     "waiting store full": "mend why records fail, then release or drop what waits",
     "dependency": "most keys fail: mend what their handler depends on; nothing is dead-lettered meanwhile",
+    "retry": "mend why that record fails: the faust engine tries it again in its place, and those behind it wait",
     "breaker": "see whether that service is up; the breaker closes by itself when it answers",
     "restore": "see whether Kafka delivers the changelog",
     "rebalance": "see whether other members of the group hang: `streams group describe`",

@@ -23,10 +23,12 @@ CHAIN = [
     ("streams.task",),
     ("streams.checkpoint",),
     ("streams.worker",),
+    ("streams.faust_engine",),
     ("streams.cli",),
 ]
 # The command `streams schema` belongs to the Avro package and is a part of the command line.
 CLIENTS = "confluent_kafka"
+FAUST, HOST = ("faust", "aiokafka", "mode"), "streams.faust_engine"
 REGISTRY_MODULE, REGISTRY_CLIENT = "streams.avro.registry", "confluent_kafka.schema_registry"
 
 
@@ -148,6 +150,15 @@ def test_one_package_imports_the_kafka_clients() -> None:
     registry = users.get(REGISTRY_MODULE, set())
     assert all(belongs(found, REGISTRY_CLIENT) for found in registry)
     assert users.keys() - allowed - {REGISTRY_MODULE} == set()
+
+
+def test_one_package_imports_faust_and_nothing_imports_it() -> None:
+    """It is an extra: `streams.engines` imports the package by name, where it is asked for."""
+    users = {name for name, names in IMPORTS.items() if any(belongs(found, lib) for found in names for lib in FAUST)}
+    assert users
+    assert all(belongs(name, HOST) for name in users)
+    inside = {name for name, names in OWN.items() if any(belongs(found, HOST) for found in names)}
+    assert all(belongs(name, HOST) for name in inside)
 
 
 def test_files_stay_small() -> None:
