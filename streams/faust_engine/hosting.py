@@ -1,7 +1,7 @@
 """The Faust app around a processor: its consumer, one agent over raw bytes, its producer; nothing else is switched on.
 
-Acknowledgements are not Faust's: it commits past records that are not finished (faust-streaming issues 527 and 606). The
-topic is read without them, and the worker commits its own table of `offset + 1` through Faust's consumer (INV-10).
+Acknowledgements are not Faust's: it commits past records that are not finished (faust-streaming issues 527 and 606).
+The topic is read without them, and the worker commits its own table of `offset + 1` through Faust's consumer (INV-10).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ TOGETHER: Final = {
     "test_containers.py::": "containers",
     "test_embedded_cluster.py::": "an embedded cluster",
     "test_dead_letter_topic.py::": "faults of topics",
+    "test_engines.py::": "engines",
     "test_plugin.py::test_a_topic_and_its_names_serve_one_test": "names",
 }
 

@@ -6,11 +6,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from faust.auth import SASLCredentials, SSLCredentials
 from rig import Appended, Item, Items
 
-from streams import DEAD_LETTER, PARK, SKIP, App, Context, Failure, Inbox, Retry
+from streams import DEAD_LETTER, PARK, SKIP, App, BatchContext, Context, Failure, Inbox, Retry
 from streams.engines import engine
 from streams.errors import UsageError
 from streams.faust_engine import run
@@ -35,6 +36,16 @@ def echo(item: Item, _ctx: Context) -> None:
 async def later(item: Item, _ctx: Context) -> None:
     """Do nothing, in a lane."""
     del item
+
+
+def in_columns() -> App:
+    app = App("t")
+
+    @app.batch(app.topic("in", Item, key="key"))
+    def sums(batch: pa.RecordBatch, _ctx: BatchContext) -> None:
+        del batch
+
+    return app
 
 
 def refusal(app: App, settings: Settings = FAUST) -> UsageError:
@@ -72,10 +83,11 @@ def with_state(kind: str) -> App:
         (declared(echo, effect=True), "echo is an effect"),
         (declared(echo, blocking=True), "echo is async or blocking"),
         (declared(later), "later is async or blocking"),
+        (in_columns(), "sums takes batches of columns"),
         (declared(echo, on_failure=PARK), "echo parks records"),
         (declared(echo, on_failure=Failure(by_type={ValueError: PARK})), "echo parks records"),
     ],
-    ids=["store", "table", "inbox", "reply", "effect", "blocking", "async", "park", "park by type"],
+    ids=["store", "table", "inbox", "reply", "effect", "blocking", "async", "columns", "park", "park by type"],
 )
 def test_what_needs_more_is_refused(app: App, reason: str) -> None:
     told = refusal(app)
