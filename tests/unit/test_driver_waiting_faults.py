@@ -10,6 +10,7 @@ from rig import Item, Items
 from waiting_app import BrokenError, Flaky, OtherError, flaky, statuses
 
 from streams import PARK, Failure, Retry
+from streams.errors import KilledError
 from streams.failpoints import Failpoint
 from streams.failures.waiting_record import WaitingStatus
 from streams.owned import Owned
@@ -143,6 +144,23 @@ def test_a_retry_whose_transaction_takes_too_long_is_tried_again() -> None:
         driver.advance("30s")
         assert one.came(driver) == {"a": [1]}
         assert driver.waiting == []
+
+
+def test_a_record_that_kills_is_given_up_when_its_turn_comes_although_it_stood_behind_another() -> None:
+    one = flaky(Failure(Retry(9, "1s..1s"), pauses=False))
+    one.failing = {"a"}
+    with one.app.test(auto_advance=False) as driver:
+        driver.send(one.source, Item(key="a", n=1))
+        (owned,) = _owned(driver)
+        owned.refusals[1] = KilledError()
+        driver.send(one.source, Item(key="a", n=2), Item(key="a", n=3))
+        assert statuses(driver.waiting)[1] is WaitingStatus.QUEUED
+        one.failing.clear()
+        driver.advance("5s")
+        assert one.came(driver) == {"a": [1, 3]}
+        assert one.attempts()[2] == 0
+        assert [letter.kind for letter in driver.dead_letters] == ["killed"]
+        assert owned.refusals == {}
 
 
 @GUARANTEES
