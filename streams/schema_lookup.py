@@ -87,6 +87,8 @@ class SchemaLookup:
         else:
             for codec in self._codecs:
                 codec.learn(schema_id, text)
-            plans = {codec.schema.name: codec.plans[schema_id].engine for codec in self._codecs}
-            _log.info("writer's schema learnt", schema_id=schema_id, plans=plans)
+            for codec in self._codecs:
+                plan = codec.plans[schema_id]
+                if plan.writer == codec.schema.name:  # no other codec meets this id, unless somebody mixes topics up
+                    _log.info("codec plan", schema_id=schema_id, model=plan.writer, plan=plan.engine, why=plan.why)
         del self._first_asked[schema_id]

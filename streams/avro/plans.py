@@ -44,7 +44,7 @@ _header: Final = itemgetter(slice(wire.HEADER_SIZE))
 
 
 class Plan(NamedTuple):
-    """How frames of one schema id are decoded.
+    """How frames of one schema id are decoded; `writer` is the name of the type that they hold.
 
     `decode` appends the values of frames up to the first of another id, or raises DecodeError. `why` says why the plan
     is not `native`.
@@ -53,6 +53,7 @@ class Plan(NamedTuple):
     decode: Decode
     engine: str
     why: str = ""
+    writer: str = ""
 
 
 def plan(schema_id: int, writer: Schema, reader: Schema, models: Models) -> Plan:
@@ -60,8 +61,10 @@ def plan(schema_id: int, writer: Schema, reader: Schema, models: Models) -> Plan
     strict = decoder(schema_id, writer, reader, models)
     columns, why = columns_of(writer, reader, models)
     if columns is None:
-        return Plan(strict, GENERATED, why)
-    return Plan(NativeDecode(wire.header(schema_id), WireReader(writer.root), columns, strict), NATIVE)
+        return Plan(strict, GENERATED, why, writer.name)
+    return Plan(
+        NativeDecode(wire.header(schema_id), WireReader(writer.root), columns, strict), NATIVE, writer=writer.name
+    )
 
 
 def refusal(kind: str, reason: str) -> Plan:

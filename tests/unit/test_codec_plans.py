@@ -24,6 +24,7 @@ from streams.testing.conformance.random_contracts import model_of, record
 
 OLD = record(("id", "string"), ("extra", {"type": "fixed", "name": "F", "size": 3}))
 NEW = record(("id", "string"), ("tags", {"type": "array", "items": "string"}, []))
+OTHER = record(("id", "string"), name="Other")
 Event = model_of(OLD, NEW)
 
 
@@ -95,9 +96,9 @@ def test_a_writers_schema_that_is_learnt_is_logged_with_its_plan() -> None:
         def schema(self, _: int) -> str:
             return schema_of(Event).text
 
-    lookup = SchemaLookup(Registry(), [Codec(Event)], thread=Answered())
+    lookup = SchemaLookup(Registry(), [Codec(Event), Codec(model_of(OTHER))], thread=Answered())
     lookup.request(9)
     with capture_logs() as told:
         lookup.poll()
 
-    assert [(line["schema_id"], line["plans"]) for line in told] == [(9, {"shop.Event": "native"})]
+    assert [(line["schema_id"], line["model"], line["plan"]) for line in told] == [(9, "shop.Event", "native")]
