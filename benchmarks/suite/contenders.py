@@ -96,7 +96,7 @@ _CONTENDERS = (
         ("fetch", "send"),
         {EXACTLY_ONCE: "it does not put outputs and offsets into one transaction"},
         {"count": "it keeps no state", "group": "it keeps no state"},
-        share=0.1,
+        share=0.5,
     ),
 )
 CONTENDERS: Mapping[str, Contender] = {contender.name: contender for contender in _CONTENDERS}
