@@ -61,8 +61,8 @@ class Columns:
         Raises:
             EncodeError: a row is no value of the model.
         """
-        rows = batch.to_pylist()
         try:
+            rows = batch.to_pylist()
             for name, convert in self._to_rows.items():
                 for row in rows:
                     row[name] = None if row[name] is None else convert(row[name])

@@ -219,6 +219,7 @@ def test_results_that_are_no_batch_are_the_handlers_fault() -> None:
         ),
         ({"at": pa.array([1 << 60], pa.int64()).view(pa.timestamp("ms", "UTC"))}, "too large"),
         ({TIMESTAMP: pa.array([None], pa.int64())}, "__timestamp has a null"),
+        ({"name": pa.array([b"\xff"]).view(pa.string())}, "utf-8"),
     ],
     ids=str,
 )
