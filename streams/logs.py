@@ -29,17 +29,22 @@ def configure_logs(form: Literal["console", "json"], level: str, **bound: str) -
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
-    handler = _ToStructlog()
-    client = logging.getLogger("streams.kafka")
-    client.handlers, client.propagate = [handler], False
-    client.setLevel(logging.WARNING)
+    pass_on("streams.kafka", "librdkafka")
+
+
+def pass_on(logger: str, client: str) -> None:
+    """Have the structured log take a Kafka client's warnings, the first line of each kind in ten seconds."""
+    found = logging.getLogger(logger)
+    found.handlers, found.propagate = [_ToStructlog(client)], False
+    found.setLevel(logging.WARNING)
 
 
 class _ToStructlog(logging.Handler):
-    """Passes what the Kafka client logs on to the structured log, the first line of each kind in ten seconds."""
+    """Passes what a Kafka client logs on to the structured log."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str) -> None:
         super().__init__()
+        self._client = client
         self._told: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -49,4 +54,4 @@ class _ToStructlog(logging.Handler):
             return
         self._told[kind] = record.created
         level = logging.DEBUG if said.endswith("retrying") else record.levelno  # it sees to that by itself
-        structlog.get_logger("librdkafka").log(level, "client", said=said)
+        structlog.get_logger(self._client).log(level, "client", said=said)

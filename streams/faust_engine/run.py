@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from streams.faust_engine.refusals import refuse
 from streams.health.observe import Observer, Reporter
 from streams.health.progress import Activity
 from streams.kafka.admin import Admin
+from streams.logs import pass_on
 from streams.preflight import check_topics, commit_interval, load_codecs
 from streams.record import TopicPartition
 from streams.schema_lookup import SchemaLookup
@@ -69,7 +69,7 @@ def run_worker(
         StreamsError: it could not start or cannot go on; what was not committed is read again.
     """
     for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        pass_on(name, name)
     with ExitStack() as resources:
         admin = Admin(settings, settings.start_timeout.total_seconds())
         check([processor], settings)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import signal
 import time
+import urllib.request
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -17,7 +21,7 @@ from live import stateless
 from live.app import EXIT, LARGE, PREFIX
 from live.events import Item, Left, Right
 from live.stateless import ATTEMPTS, BOTH, DOOMED, FAN, FANNED, FILTER, FLAKY, FLAKY_FAILURES, PASS_OVER, REFUSE
-from live.workers import PATIENCE, Live
+from live.workers import PATIENCE, Command, Live
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
@@ -45,6 +49,7 @@ class Run:
     engine: str
     live: Live
     given: dict[int, RawRecord]
+    health: dict[str, Any] = field(default_factory=dict)
     code: int = 0
     stop_code: int = 0
     stop_log: str = ""
@@ -135,6 +140,7 @@ def runs(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         for engine, run in found.items():
             run.stop_code, run.stop_log = stopping[engine].wait(PATIENCE), stopping[engine].log()
             settle(run)
+            run.health = healthy(workers[engine])
             run.code = workers[engine].end(signal.SIGTERM)
         yield found
     for run in found.values():
@@ -150,6 +156,21 @@ def settle(run: Run) -> None:
         one.timestamp_ms for one in run.read("copies")
     }:
         assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def healthy(worker: Command) -> dict[str, Any]:
+    """Return what a supervisor says of its health, once it knows that everything is done."""
+    found = re.search(r"http://[\d.]+:\d+", worker.log())
+    assert found, worker.log()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with urllib.request.urlopen(f"{found[0]}/healthz", timeout=5) as answer:
+            said: dict[str, Any] = json.load(answer)
+        (one,) = said["workers"]
+        if len(one["partitions"]) == 4 and not sum(at["lag"] for at in one["partitions"]):
+            return said
+        assert time.monotonic() < deadline, said
         time.sleep(0.2)
 
 
@@ -251,6 +272,17 @@ def test_a_signal_ends_it_in_good_order(runs: dict[str, Run], engine: str) -> No
     run = runs[engine]
     assert run.code == 143
     assert set(run.live.lag("work").values()) == {0}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_health_tells_what_became_of_the_records(runs: dict[str, Run], engine: str) -> None:
+    run = runs[engine]
+    assert run.health["healthy"]
+    (worker,) = run.health["workers"]
+    assert worker["group"] == f"{run.live.name}.work"
+    assert worker["state"] == "ready"
+    assert worker["dead_letters"] >= len(refused(run)), "an aborted transaction counts again what it repeats"
+    assert worker["commits"] > 0
 
 
 def told(run: Run, short: str) -> dict[bytes | None, list[tuple[int, bytes | None, Headers]]]:
