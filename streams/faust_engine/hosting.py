@@ -6,6 +6,7 @@ The topic is read without them, and the worker commits its own table of `offset 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -184,6 +185,19 @@ async def position(app: faust.App, source: TopicPartition) -> int | None:
     """Return the next offset that is fetched of a partition."""
     found: int | None = await app.consumer.position(TP(*source))
     return found
+
+
+def why_ended(app: faust.App, starting: asyncio.Task[None]) -> BaseException | None:
+    """Return what ended Faust, or its membership of the group, which it does not tell of; None while it goes on."""
+    consumer: Any = app.consumer
+    client = consumer._thread._consumer  # noqa: SLF001 - there is no other way to it
+    joining = getattr(getattr(client, "_coordinator", None), "_coordination_task", None)
+    failed = next((task.exception() for task in (starting, joining) if task and _failed(task)), None)
+    return failed or (app.crash_reason if app.crashed else None)
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def press(app: faust.App, source: TopicPartition, *, full: bool) -> None:

@@ -24,7 +24,7 @@ from streams.failures.log import FailureLog
 from streams.faust_engine import clients
 from streams.faust_engine.handover import take_over
 from streams.faust_engine.host import Host
-from streams.faust_engine.hosting import Outlet, commit, connect, faust_app, position, press
+from streams.faust_engine.hosting import Outlet, commit, connect, faust_app, position, press, why_ended
 from streams.faust_engine.partition import Partition, Surroundings
 from streams.faust_engine.refusals import refuse
 from streams.health.observe import Observer, Reporter
@@ -75,7 +75,8 @@ def run_worker(
         check([processor], settings)
         check_topics(admin, processor)
         take_over(processor, settings, admin, stopping)
-        asyncio.run(_Worker(processor, settings, admin, resources).run(stopping, send))
+        if not stopping():
+            asyncio.run(_Worker(processor, settings, admin, resources).run(stopping, send))
 
 
 class _Worker:
@@ -106,16 +107,19 @@ class _Worker:
             self._report(host, send)
         self._watch.start()
         _log.info("started", engine="faust", group=self._processor.group, topic=self._processor.source.name)
+        starting = asyncio.create_task(app.start())  # it ends with the first assignment, which may never come
         try:
-            await app.start()
-            await self._serve(app, host, stopping)
+            await self._serve(app, host, starting, stopping)
             await host.drain(PATIENCE)
         finally:
+            starting.cancel()
             with suppress(TimeoutError):
                 await asyncio.wait_for(app.stop(), STOP)
             _log.info("stopped", **host.counts)
 
-    async def _serve(self, app: faust.App, host: Host, stopping: Callable[[], bool]) -> None:
+    async def _serve(
+        self, app: faust.App, host: Host, starting: asyncio.Task[None], stopping: Callable[[], bool]
+    ) -> None:
         every = self._settings.commit_interval.total_seconds()
         committed = looked = time.monotonic()
         while not stopping():
@@ -123,8 +127,9 @@ class _Worker:
             self._lookup.poll()
             self._watch.tell()
             host.check()
-            if app.crashed:
-                raise FencedError(f"Faust ended: {app.crash_reason!r}", fix="a fresh worker goes on; see the log")
+            ended = why_ended(app, starting)
+            if ended is not None:
+                raise FencedError(f"Faust ended: {ended!r}", fix="a fresh worker goes on; see the log")
             if time.monotonic() - committed >= every:
                 await host.commit()
                 committed = time.monotonic()
