@@ -9,6 +9,7 @@ bound of `suite/tiers.py`. README.md has the method.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def _rows(bench: Bench, tier: Tier, name: str, contenders: Sequence[Contender]) 
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders and cluster end with it
     tier = TIERS[options.tier].with_changes(options.records, options.repetitions)
     workloads = options.workload or list(tier.workloads)
     contenders = [CONTENDERS[name] for name in options.contender or tier.contenders]
