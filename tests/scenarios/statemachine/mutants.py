@@ -141,8 +141,8 @@ def offset_moves_before_the_row() -> AbstractContextManager[Any]:
     """Commit the offset, and what waits with the next commit."""
     changes = TaskState.changes
 
-    def late(self: TaskState) -> list[Changes]:
-        made = changes(self)
+    def late(self: TaskState, until: int | None = None) -> list[Changes]:
+        made = changes(self, until)
         return [one for one in made if not one.name.endswith(".waiting")]
 
     return patch.object(TaskState, "changes", late)
