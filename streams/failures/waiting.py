@@ -10,8 +10,9 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+from streams.avro.construction import trusted
 from streams.errors import RecordError, WaitingFullError
 from streams.failures.dead_letters import describe, kind_of
 from streams.failures.waiting_record import WaitingHeader, WaitingRecord, WaitingStatus
@@ -84,12 +85,12 @@ class Waiting:
         size = _size(record.key, record.value, record.headers)
         if len(self.entries) >= self._most_records or (self.entries and self._bytes + size > self._most_bytes):
             raise WaitingFullError(size)
-        row = WaitingRecord(
+        row = _made(
             status=status,
             key=record.key,
             value=record.value,
             timestamp_ms=record.timestamp_ms,
-            headers=tuple(WaitingHeader(name=name, value=value) for name, value in record.headers),
+            headers=_headers(record),
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
@@ -245,6 +246,17 @@ class Waiting:
         if entry is None or entry.status is WaitingStatus.PARKED or _due(entry) != due_ms:
             return False
         return self.is_first(offset)
+
+
+def _made(**fields: Any) -> WaitingRecord:
+    """Make a row of values that have their types: to check them again is a third of what it takes to let one wait."""
+    (row,) = trusted(WaitingRecord, [fields], set(fields))
+    return cast("WaitingRecord", row)
+
+
+def _headers(record: RawRecord) -> tuple[WaitingHeader, ...]:
+    named = [{"name": name, "value": value} for name, value in record.headers]
+    return tuple(trusted(WaitingHeader, named, {"name", "value"})) if named else ()
 
 
 def _due(entry: Entry) -> int:
