@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rig import Rig, play
+from happenings import play
+from rig import Rig
 
 from streams.errors import AbortedError
 from streams.owned import Owned
