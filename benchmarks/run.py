@@ -24,7 +24,7 @@ from benchmarks.suite.latency import LATENCIES
 from benchmarks.suite.manifest import as_text, manifest
 from benchmarks.suite.report import table
 from benchmarks.suite.runner import Row, compare
-from benchmarks.suite.tiers import EVERYTHING, TIERS, Tier, broken_bounds
+from benchmarks.suite.tiers import BOUNDS, EVERYTHING, TIERS, Tier, broken_bounds
 from benchmarks.suite.workloads import WORKLOADS
 from streams.embedded import Cluster
 from streams.errors import StreamsError
@@ -32,6 +32,7 @@ from streams.errors import StreamsError
 
 def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender], out: Path | None) -> dict[str, Any]:
     """Make the environments, start a cluster, and compare the contenders on each workload."""
+    bounds = BOUNDS if tier == TIERS[tier.name] else {}  # they are for runs of a tier's own size
     for contender in contenders:
         _say(f"environment of {contender.name}")
         contender.environment.prepare()
@@ -48,7 +49,7 @@ def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender], o
         }
         for name in workloads:
             result["workloads"][name] = _rows(bench, tier, name, contenders)
-            result["broken_bounds"] = broken_bounds(result["workloads"])
+            result["broken_bounds"] = broken_bounds(result["workloads"], bounds)
             if out:
                 out.write_text(as_text(result) + "\n")  # a long job that is cut off leaves what it has
         return result

