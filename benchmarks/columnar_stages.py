@@ -95,8 +95,8 @@ def main() -> None:
 
             def run() -> None:
                 for batch in batches:
-                    assert task.step(batch, lambda: False, 0).consumed == len(batch)  # noqa: B023
-                state.committed(state.changes(), {})  # noqa: B023
+                    assert task.step(batch, lambda: False, 0).consumed == len(batch)  # noqa: B023 - called within the same turn of the loop
+                state.committed(state.changes(), {})  # noqa: B023 - called within the same turn of the loop
 
             tell(f"step of {name}, state written", run)
             state.close()

@@ -34,7 +34,7 @@ class FrozenDict(dict[K, V]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has none: this one never changes
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type, tuple[dict[K, V]]]:

@@ -163,7 +163,7 @@ def _is_trusted(node: Node) -> bool:  # noqa: PLR0911 (one per type)
         case Primitive(logical=logical):
             return logical is not None and logical.kind in TRUSTED_LOGICAL
         case Union(branches=branches):
-            return len(branches) == 2 and [kind(branch) for branch in branches].count("null") == 1  # noqa: PLR2004
+            return sorted(kind(branch) == "null" for branch in branches) == [False, True]
         case Array(items=items):
             return smallest(items, {}) > 0 and kind(items) != "null"  # a count of them costs no bytes
         case Map(values=part):

@@ -106,7 +106,7 @@ def raw_record(message: Message) -> RawRecord:
 
 def partitioned(key: bytes | None, everyone: Sequence[int], available: Sequence[int]) -> int:
     """Choose a record's partition as the native engine does: by murmur2, at random without a key."""
-    return random.choice(available or everyone) if key is None else partition_of(key, len(everyone))  # noqa: S311
+    return random.choice(available or everyone) if key is None else partition_of(key, len(everyone))  # noqa: S311 - no secret
 
 
 class Outlet(NamedTuple):
@@ -178,7 +178,7 @@ def _refused(topic: str, error: BaseException) -> SendError | FencedError:
 async def commit(app: faust.App, offsets: Mapping[TopicPartition, int]) -> bool:
     """Commit offsets as a member of the group; False if the partitions are somebody else's by now."""
     consumer: Any = app.consumer
-    return bool(await consumer._commit({TP(*tp): offset for tp, offset in offsets.items()}))  # noqa: SLF001
+    return bool(await consumer._commit({TP(*tp): offset for tp, offset in offsets.items()}))  # noqa: SLF001 - ADR 15
 
 
 async def position(app: faust.App, source: TopicPartition) -> int | None:
