@@ -7,6 +7,7 @@ The values and frames are random; `streams.avro.codec.Codec` and fastavro say wh
 from __future__ import annotations
 
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -303,10 +304,14 @@ class CodecConformance(Conformance, ABC):
         return model, self.codec(model, OWN), values
 
     def _is_refused(self, codec: ValueCodec[Any], frame: bytes, kind: str) -> None:
-        started = time.thread_time()
-        with pytest.raises(DecodeError) as refused:
-            codec.decode([frame])
-        took = time.thread_time() - started
+        took = math.inf
+        for _ in range(3):  # the collector may run in one of them
+            started = time.thread_time()
+            with pytest.raises(DecodeError) as refused:
+                codec.decode([frame])
+            took = min(took, time.thread_time() - started)
+            if took < self.features.slowest:
+                break
         self.same(took < self.features.slowest, True, f"{took:.3f} s")
         if self.features.kinds:
             self.same(refused.value.kind, kind)

@@ -60,15 +60,28 @@ def test_a_sound_store_is_not_caught(tmp_path: Path) -> None:
     assert len(checks(TestFileStore)) >= 20
 
 
-def test_a_suite_that_compares_nothing_fails() -> None:
+def test_a_suite_that_compares_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     class Suite(TestDictStore):
         """Selected without any of its checks."""
 
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     Suite.setup_class()
     with pytest.raises(AssertionError, match="Suite compared nothing"):
         Suite.teardown_class()
     Suite().same(1, 1)
     Suite.teardown_class()
+
+
+def test_a_process_that_ran_no_check_of_a_suite_does_not_judge_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Suite(TestDictStore):
+        """Its checks run in another process of xdist."""
+
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    Suite.setup_class()
+    Suite.teardown_class()
+    Suite().setup_method()
+    with pytest.raises(AssertionError, match="Suite compared nothing"):
+        Suite.teardown_class()
 
 
 def test_what_is_not_claimed_is_skipped_by_its_name() -> None:
