@@ -1,4 +1,4 @@
-"""Draw results as a picture: `python -m benchmarks.chart RESULT.json … --out FILE.png`.
+"""Draw results, of parts together, as one picture: `python -m benchmarks.chart RESULT.json … --out FILE.png`.
 
 It is drawn in an environment of its own, so that the suite does not need matplotlib.
 """
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.suite.environments import PythonEnvironment
+from benchmarks.suite.report import merged
 
 ENVIRONMENT = PythonEnvironment("chart", ("matplotlib==3.11.2",))
 
@@ -21,9 +22,7 @@ def main() -> int:
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    rows = {}
-    for path in chosen.results:
-        rows.update(json.loads(path.read_text())["workloads"])
+    rows = merged(json.loads(path.read_text()) for path in chosen.results)
     ENVIRONMENT.prepare()
     command = [*ENVIRONMENT.command("draw"), str(chosen.out.absolute())]
     return subprocess.run(command, input=json.dumps(rows), text=True, check=False).returncode

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +24,69 @@ from benchmarks.suite.errors import BenchmarkError
 from benchmarks.suite.latency import LATENCIES
 from benchmarks.suite.manifest import as_text, manifest
 from benchmarks.suite.report import table
-from benchmarks.suite.runner import Row, compare
-from benchmarks.suite.tiers import BOUNDS, EVERYTHING, TIERS, Tier, broken_bounds
+from benchmarks.suite.runner import Keep, Row, compare
+from benchmarks.suite.tiers import BOUNDS, TIERS, Tier, broken_bounds, chosen
+from benchmarks.suite.watch import LONGEST
 from benchmarks.suite.workloads import WORKLOADS
 from streams.embedded import Cluster
 from streams.errors import StreamsError
 
 
-def run(tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender], out: Path | None) -> dict[str, Any]:
+def run(
+    tier: Tier, workloads: Sequence[str], contenders: Sequence[Contender], out: Path | None, longest: float = LONGEST
+) -> dict[str, Any]:
     """Make the environments, start a cluster, and compare the contenders on each workload."""
     bounds = BOUNDS if tier == TIERS[tier.name] else {}  # they are for runs of a tier's own size
     for contender in contenders:
         _say(f"environment of {contender.name}")
         contender.environment.prepare()
     with Cluster.ephemeral(say=_say) as cluster, tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(cluster, Path(scratch))
+        bench = Bench(cluster, Path(scratch), longest)
         result: dict[str, Any] = {
             "benchmark": "suite",
             "tier": tier.name,
             "unit": "input records per second, median of the repetitions; CPU in microseconds a record",
             "ratio_is": "contender / handwritten, median over the repetitions",
+            "longest_run_seconds": longest,
             "workloads": {},
             "broken_bounds": [],
             "manifest": manifest(contenders, workloads, cluster.addresses),
         }
-        for name in workloads:
-            result["workloads"][name] = _rows(bench, tier, name, contenders)
+
+        def keep(name: str, rows: Mapping[str, Row]) -> None:
+            result["workloads"][name] = rows
             result["broken_bounds"] = broken_bounds(result["workloads"], bounds)
             if out:
                 out.write_text(as_text(result) + "\n")  # a long job that is cut off leaves what it has
+
+        for name in workloads:
+            try:
+                keep(name, _rows(bench, tier, name, contenders, partial(keep, name)))
+            except (BenchmarkError, StreamsError) as error:  # its input, say; the others are still worth their time
+                _say(f"{name}: no figures: {error}")
+                failed = {"outputs_equal": False, "failed": str(error)}
+                rows = result["workloads"].get(name, {})
+                keep(name, {one.name: rows.get(one.name, failed) for one in contenders})
         return result
 
 
-def _rows(bench: Bench, tier: Tier, name: str, contenders: Sequence[Contender]) -> Mapping[str, Row]:
+def _rows(bench: Bench, tier: Tier, name: str, contenders: Sequence[Contender], keep: Keep) -> Mapping[str, Row]:
     if name in LATENCIES:
-        return latency.compare(bench, name, contenders, tier.records, _say)
+        return latency.compare(bench, name, contenders, tier.records, _say, keep)
     if name == restore.NAME:
-        return restore.compare(bench, contenders, tier.records, tier.repetitions, _say)
+        return restore.compare(bench, contenders, tier.records, tier.repetitions, _say, keep)
     workload = WORKLOADS[name]
-    return compare(bench, workload, contenders, tier.records_of(workload), tier.repetitions, _say)
+    return compare(bench, workload, contenders, tier.records_of(workload), tier.repetitions, _say, keep)
 
 
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders and cluster end with it
     tier = TIERS[options.tier].with_changes(options.records, options.repetitions)
-    workloads = options.workload or list(tier.workloads)
+    workloads = [name for given in options.workload for name in given] or list(tier.workloads)
     contenders = [CONTENDERS[name] for name in options.contender or tier.contenders]
     try:
-        result = run(tier, workloads, contenders, options.out)
+        result = run(tier, workloads, contenders, options.out, options.limit)
     except (BenchmarkError, StreamsError) as error:
         _say(f"no result: {error}")
         return 1
@@ -86,11 +101,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tier", choices=TIERS, default="small")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="a file for the JSON object, written after each workload")
-    parser.add_argument("--workload", action="append", choices=EVERYTHING, help="only this one; repeatable")
+    parser.add_argument(
+        "--workload", action="append", default=[], type=_workloads, help="a name, pattern or group; repeatable"
+    )
     parser.add_argument("--contender", action="append", choices=CONTENDERS, help="only this one; repeatable")
     parser.add_argument("--records", type=_positive, help="instead of the tier's")
     parser.add_argument("--repetitions", type=_positive, help="counted runs of each contender")
+    parser.add_argument("--limit", type=_positive, default=LONGEST, help="seconds that a run may take")
     return parser.parse_args()
+
+
+def _workloads(given: str) -> tuple[str, ...]:
+    try:
+        return chosen([given])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(given: str) -> int:

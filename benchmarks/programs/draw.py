@@ -63,7 +63,7 @@ def _figure(row: dict[str, Any]) -> tuple[float, float, float]:
         return row["records_per_second"] / 1e3, row["min"] / 1e3, row["max"] / 1e3
     if "restore_seconds" in row:
         return row["restore_seconds"], row["min"], row["max"]
-    if "at_50_percent" in row:
+    if "p99_ms" in row.get("at_50_percent", {}):
         return row["at_50_percent"]["p99_ms"], 0, 0
     return 0, 0, 0
 
@@ -71,7 +71,7 @@ def _figure(row: dict[str, Any]) -> tuple[float, float, float]:
 def _told(row: dict[str, Any], middle: float) -> str:
     if "not_available" in row:
         return "n/a"
-    if "failed" in row:
+    if not middle:
         return "no figure"
     return f"{middle:,.0f}" if middle >= 10 else f"{middle:,.1f}"
 

@@ -17,11 +17,11 @@ from benchmarks.programs.wire import Contract
 from benchmarks.suite import settings
 from benchmarks.suite.contenders import Contender
 from benchmarks.suite.environments import ROOT
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, WrongOutputError
 from benchmarks.suite.inputs import fill, frames
 from benchmarks.suite.judge import Ends, Verdict, judge, judge_refused
 from benchmarks.suite.reference import Expected
-from benchmarks.suite.watch import Watch, Watched
+from benchmarks.suite.watch import LONGEST, Watch, Watched
 from benchmarks.suite.workloads import Workload
 from streams.avro.model import schema_of
 from streams.avro.registry import Registry
@@ -48,16 +48,16 @@ class Run:
 class Bench:
     """A cluster with inputs in it; every run has a group, an output and a state folder of its own.
 
-    `client` are the settings of the producer that fills inputs.
+    `client` are the settings of the producer that fills inputs; `longest` are the seconds that a run may take.
     """
 
-    def __init__(self, cluster: Cluster, scratch: Path) -> None:
+    def __init__(self, cluster: Cluster, scratch: Path, longest: float = LONGEST) -> None:
         self._addresses = cluster.addresses
         self.servers = cluster.bootstrap_servers
         self._scratch = scratch
         [broker] = [server.pid for server in cluster.status().servers if server.name == "kafka"]
         assert broker is not None
-        self._watch = Watch(self.servers, broker)
+        self._watch = Watch(self.servers, broker, longest)
         plain = settings.toolkit(self._addresses, scratch, "at_least_once")
         self.client = settings.clients(plain, "fill")["producer"]
         self._admin = Admin(plain)
@@ -87,14 +87,17 @@ class Bench:
         """Run a contender in a process of its own, and return its figures.
 
         Raises:
-            BenchmarkError: it failed, or its output is not what it has to be.
+            BenchmarkError: it failed, or took too long.
+            WrongOutputError: its output is not what it has to be.
         """
         expected = self.prepare(workload, records)
         name = f"{contender.name}-{workload.name}-{number}".replace("_", "-")
         job = self.job(workload, workload.input.topic(records), name)
-        with Started(contender, job) as process:
-            watched = self.watched(process, job, expected)
-        self.tidy(job)
+        try:
+            with Started(contender, job) as process:
+                watched = self.watched(process, job, expected)
+        finally:
+            self.tidy(job)
         return _figures(watched, records)
 
     def job(self, workload: Workload, source: str, name: str) -> dict[str, Any]:
@@ -132,14 +135,15 @@ class Bench:
         """Watch a contender until its output is complete.
 
         Raises:
-            BenchmarkError: it failed, or its output is not what it has to be.
+            BenchmarkError: it failed, or took too long.
+            WrongOutputError: its output is not what it has to be.
         """
         topic, partitions = job["output"]["topic"], job["partitions"]
 
         def judged(ends: Ends, marks: Ends) -> Verdict:
             verdict = judge(self.servers, topic, ends, marks, expected)
             if verdict.complete and not verdict.equal:
-                raise BenchmarkError(f"its output is not what it has to be: {verdict.told}")
+                raise WrongOutputError(f"its output is not what it has to be: {verdict.told}")
             return verdict
 
         watched = process.watched(self._watch, topic, partitions, expected.least_outputs, judged)
@@ -147,7 +151,7 @@ class Bench:
             refused = self._watch.ends(job["dead_letters"], partitions)
             verdict = judge_refused(self.servers, job["dead_letters"], refused, expected)
             if not verdict.equal:
-                raise BenchmarkError(verdict.told)
+                raise WrongOutputError(verdict.told)
         return watched
 
     def tidy(self, job: Mapping[str, Any]) -> None:
@@ -176,7 +180,7 @@ class Started:
         self._resources.callback(self._end)
         assert self.process.stdin is not None
         with suppress(BrokenPipeError), self.process.stdin as job:
-            json.dump(self._job, job)
+            json.dump({**self._job, "kind": self._contender.kind_of(self._job["kind"])}, job)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,7 +191,7 @@ class Started:
         try:
             return watch.run(self.process, *what)
         except BenchmarkError as error:
-            raise BenchmarkError(f"{error}\n{self.last_words()}".strip()) from error
+            raise type(error)(f"{error}\n{self.last_words()}".strip()) from error
 
     def last_words(self) -> str:
         """Return the end of what it wrote."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from benchmarks.programs.wire import Contract
 from benchmarks.suite.errors import BenchmarkError
 from benchmarks.suite.reference import Digest, Expected, canonical
 from benchmarks.suite.workloads import COUNTING
+
+SILENT = 60.0  # seconds without a record or an end of a partition: the output cannot be read
 
 Ends = Mapping[int, int]
 """The committed end of each partition of a topic."""
@@ -99,9 +102,12 @@ def read(servers: str, topic: str, ends: Ends) -> Iterator[Message]:
     try:
         missing = {partition for partition, end in ends.items() if end}
         consumer.assign([TopicPartition(topic, partition, 0) for partition in missing])
+        heard = time.monotonic()
         while missing:
+            if time.monotonic() - heard > SILENT:
+                raise BenchmarkError(f"{topic} cannot be read to its ends: nothing came for {SILENT:.0f} s")
             for message in consumer.consume(5_000, 0.1):
-                error = message.error()
+                error, heard = message.error(), time.monotonic()
                 if error is None:
                     yield message
                 elif error.code() != KafkaError._PARTITION_EOF:

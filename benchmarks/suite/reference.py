@@ -35,16 +35,22 @@ class Digest:
 class Expected:
     """The output: all its records, or for counts the last one of each key; and what is to be given up.
 
-    `output` is of the bytes that fastavro writes; `canonical` serves where another writer chose other ones.
+    `output` is of the bytes that fastavro writes; `canonical` serves where another writer chose other ones. What
+    fastavro writes is canonical already, except for JSON, so that only that is hashed a second time.
     """
 
     workload: Workload
     contract: Contract
     output: Digest = field(default_factory=Digest)
-    canonical: Digest = field(default_factory=Digest)
+    documents: Digest = field(default_factory=Digest)
     refused: Digest = field(default_factory=Digest)
     counts: Counter[bytes] = field(default_factory=Counter)
     records: int = 0
+
+    @property
+    def canonical(self) -> Digest:
+        """The output in the form of `canonical`."""
+        return self.documents if self.workload.kind == "convert" else self.output
 
     @property
     def least_outputs(self) -> int:
@@ -63,7 +69,8 @@ class Expected:
             for output in self._outputs(record):
                 value = self.contract.encode(output)
                 self.output.add(partition, key, timestamp_ms, value)
-                self.canonical.add(partition, key, timestamp_ms, canonical(value, self.contract))
+                if self.workload.kind == "convert":
+                    self.documents.add(partition, key, timestamp_ms, canonical(value, self.contract))
 
     def _outputs(self, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         workload = self.workload

@@ -17,10 +17,10 @@ from typing import Any
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.bench import Bench, Started
 from benchmarks.suite.contenders import Contender
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, WrongOutputError
 from benchmarks.suite.inputs import fill, frames
 from benchmarks.suite.reference import Expected
-from benchmarks.suite.runner import Row, Say
+from benchmarks.suite.runner import Keep, Row, Say
 from benchmarks.suite.workloads import Input, Workload
 
 NAME = "restore_1m"
@@ -64,11 +64,10 @@ class _Restored:
 
     def row(self, records: int) -> Row:
         """Return what it comes to."""
-        self._bench.tidy(self._job)
-        if self.failed:
-            return {"outputs_equal": False, "failed": self.failed}
         restore, warm = (self.seconds[kind] for kind in ("restore", "warm"))
-        return {
+        if not restore or not warm:
+            return {"outputs_equal": False, "failed": self.failed}
+        row = {
             "restore_seconds": round(median(restore), 2),
             "min": round(min(restore), 2),
             "max": round(max(restore), 2),
@@ -78,10 +77,15 @@ class _Restored:
             "keys": records,
             "repetitions": len(restore),
         }
+        return row | ({"stopped": self.failed} if self.failed else {})
+
+    def tidy(self) -> None:
+        """Delete its topics."""
+        self._bench.tidy(self._job)
 
 
 def compare(
-    bench: Bench, contenders: Sequence[Contender], records: int, repetitions: int, say: Say
+    bench: Bench, contenders: Sequence[Contender], records: int, repetitions: int, say: Say, keep: Keep
 ) -> Mapping[str, Row]:
     """Return a row for each contender; the first restart of each kind does not count."""
     expected = bench.prepare(WORKLOAD, records)
@@ -92,6 +96,14 @@ def compare(
         for kind in ("warm", "restore"):
             for one in able if number % 2 else able[::-1]:
                 _try(one, say, kind, partial(one.restart, kind, expected, records, counted=number > 0))
+        if number:
+            keep(_rows(contenders, able, records))
+    for one in able:
+        one.tidy()
+    return _rows(contenders, able, records)
+
+
+def _rows(contenders: Sequence[Contender], able: Sequence[_Restored], records: int) -> Mapping[str, Row]:
     rows = {one.contender.name: one.row(records) for one in able}
     return {c.name: rows.get(c.name) or {"not_available": WITHOUT[c.name]} for c in contenders}
 
@@ -103,6 +115,8 @@ def _try(one: _Restored, say: Say, what: str, step: Callable[[], None]) -> None:
         step()
     except BenchmarkError as error:
         one.failed = str(error)
+        if isinstance(error, WrongOutputError):
+            one.seconds = {"restore": [], "warm": []}
     say(f"{NAME} {one.contender.name} {what}: {one.failed or [round(s[-1], 2) for s in one.seconds.values() if s]}")
 
 

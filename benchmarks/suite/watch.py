@@ -1,7 +1,8 @@
 """The stop-watch, outside every contender and the same for all of them.
 
-A contender has done what a read_committed reader of its output could read. Time begins when the first outputs are there
-and ends when the last of them is; what was done before the beginning is taken off (judge.Verdict.done_before).
+A contender has done what a read_committed reader of its output could read. Time begins when a fifth of the outputs is
+there, so that caches and compilers are warm, and ends when the last of them is; what was done before the beginning is
+taken off (judge.Verdict.done_before). A run ends by itself or by a limit, and says which.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from benchmarks.suite.judge import Ends, Verdict
 
 TICK = 0.02  # seconds between two looks at the output
 QUIET = 1.0  # seconds without an output before the output is read
-LONGEST = 900.0  # seconds
+WARM_UP = 0.2  # of the outputs
+LONGEST = 300.0  # seconds, from the start of the watch to the last output
+STALLED = 90.0  # seconds without a new output; restoring a million keys is quicker
 LEADER_WAIT = 10.0  # seconds
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -39,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Watched:
-    """The first and the last growth of an output, and the most memory that the contender held."""
+    """The sample at which the clock started, the last growth, and the most memory that the contender held."""
 
     first: Sample
     last: Sample
@@ -50,9 +53,9 @@ class Watched:
 class Watch:
     """Looks at one output until it is complete."""
 
-    def __init__(self, servers: str, broker_pid: int) -> None:
+    def __init__(self, servers: str, broker_pid: int, longest: float = LONGEST) -> None:
         self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-        self._broker = broker_pid
+        self._broker, self._longest = broker_pid, longest
 
     def ends(self, topic: str, partitions: int) -> Ends:
         """Return where a read_committed reader would come to the end now; a new topic has no leaders at first."""
@@ -75,38 +78,46 @@ class Watch:
         least: int,
         judge: Callable[[Ends, Ends], Verdict],
     ) -> Watched:
-        """Return once `judge`, given the ends now and those at the beginning, finds the output complete.
+        """Return once `judge`, given the ends now and those at the clock's start, finds the output complete.
 
         Raises:
-            BenchmarkError: the contender ended, or it took too long.
+            BenchmarkError: the contender ended, it took too long, or nothing came of it for too long.
         """
-        first: Sample | None = None
-        last: Sample | None = None
+        samples: list[Sample] = []
         judged: Ends = {}
         verdict: Verdict | None = None
-        deadline = time.monotonic() + LONGEST
+        began = time.perf_counter()
         while verdict is None or not verdict.complete:
             ended = process.poll()
             ends = self.ends(topic, partitions)
-            if ended is not None or time.monotonic() > deadline:
-                what = f"ended with {ended}" if ended is not None else f"is not done after {LONGEST:.0f} s"
-                raise BenchmarkError(f"it {what}; {verdict.told if verdict else f'{sum(ends.values()):,} outputs'}")
-            if any(ends.values()) and (last is None or ends != last.ends):
-                last = self._sample(ends, process.pid)
-                first = first or last
-            elif first and last and ends != judged and sum(ends.values()) >= least and _quiet(last):
-                judged, verdict = ends, judge(ends, first.ends)
+            since = samples[-1].at if samples else began
+            if why := self._given_up(ended, began, since):
+                raise BenchmarkError(f"{why}; {verdict.told if verdict else f'{sum(ends.values()):,} outputs'}")
+            if any(ends.values()) and (not samples or ends != samples[-1].ends):
+                samples.append(self._sample(ends, process.pid))
+            elif samples and ends != judged and sum(ends.values()) >= least and time.perf_counter() - since >= QUIET:
+                judged, verdict = ends, judge(ends, warm(samples).ends)
             time.sleep(TICK)
-        assert first is not None
-        assert last is not None
-        return Watched(first, last, peak_rss_mb(process.pid), verdict)
+        return Watched(warm(samples), samples[-1], peak_rss_mb(process.pid), verdict)
+
+    def _given_up(self, ended: int | None, began: float, since: float) -> str | None:
+        now = time.perf_counter()
+        if ended is not None:
+            return f"it ended with {ended}"
+        if now - began > self._longest:
+            return f"it is not done after {self._longest:.0f} s"
+        if now - since > STALLED:
+            return f"nothing came of it for {STALLED:.0f} s"
+        return None
 
     def _sample(self, ends: Ends, pid: int) -> Sample:
         return Sample(time.perf_counter(), ends, cpu_seconds(pid), cpu_seconds(self._broker), busy_seconds())
 
 
-def _quiet(since: Sample) -> bool:
-    return time.perf_counter() - since.at >= QUIET
+def warm(samples: Sequence[Sample]) -> Sample:
+    """Return the sample at which the clock starts: the first with a fifth of what is there in the end."""
+    enough = sum(samples[-1].ends.values()) * WARM_UP
+    return next(sample for sample in samples if sum(sample.ends.values()) >= enough)
 
 
 def cpu_seconds(pid: int) -> float:

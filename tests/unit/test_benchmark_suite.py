@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
 from benchmarks.programs.wire import Contract
-from benchmarks.suite import bench, judge, runner, tiers
+from benchmarks.suite import bench, judge, runner, tiers, watch
 from benchmarks.suite.bench import Run
 from benchmarks.suite.contenders import CONTENDERS
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, WrongOutputError
 from benchmarks.suite.inputs import BROKEN, frames
 from benchmarks.suite.judge import Verdict
 from benchmarks.suite.reference import Expected
@@ -179,18 +180,18 @@ def test_an_output_that_came_at_once_has_no_figure() -> None:
 
 
 def row_of(*rates: float) -> runner._Runs:
-    return runner._Runs(100, [Run(rate, 1.0, 1.0, 1.0, 1.0, 0.1, 5) for rate in rates])
+    return runner._Runs(100, {number: Run(rate, 1.0, 1.0, 1.0, 1.0, 0.1, 5) for number, rate in enumerate(rates, 1)})
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:
-    row = runner._row(row_of(10, 40, 90), row_of(20, 40, 60))
+    row = runner._row(row_of(10, 40, 90), {"handwritten": row_of(20, 40, 60)})
 
     assert (row["records_per_second"], row["min"], row["max"], row["ratio"]) == (40, 10, 90, 1.0)
     assert row["compared"] == 15
 
 
 def test_who_fails_has_no_figure_and_breaks_the_job_only_if_it_is_ours_or_by_hand() -> None:
-    failed = runner._row(runner._Runs(100, failed="it lost one"), None)
+    failed = runner._row(runner._Runs(100, failed="it lost one"), {})
 
     assert failed == {"outputs_equal": False, "failed": "it lost one"}
     assert tiers.broken_bounds({"map_half": {"quix": failed}}) == []
@@ -210,3 +211,87 @@ def test_what_a_contender_lacks_has_a_reason() -> None:
     assert bytewax.not_available(WORKLOADS["map_half"]) == "its Kafka sink has no transactions"
     assert bytewax.not_available(WORKLOADS["map_half_at_least_once"]) is None
     assert faststream.not_available(WORKLOADS["count_1k_uniform_at_least_once"]) == "it keeps no state"
+
+
+class FakeBench:
+    """Runs come to the given figures in their order, or to errors."""
+
+    def __init__(self, *of: float | BenchmarkError) -> None:
+        self.left = list(of)
+
+    def run(self, *_: object) -> Run:
+        one = self.left.pop(0)
+        if isinstance(one, BenchmarkError):
+            raise one
+        return Run(one, 1.0, 1.0, 1.0, 1.0, 0.1, 5)
+
+
+def compared(fake: FakeBench, *names: str) -> tuple[dict[str, runner.Row], list[int]]:
+    kept: list[int] = []
+    rows = runner.compare(
+        cast("bench.Bench", fake),
+        WORKLOADS["group_10k_columnar"],
+        [CONTENDERS[name] for name in names],
+        100,
+        2,
+        lambda _told: None,
+        lambda rows: kept.append(rows[names[0]].get("repetitions", 0)),
+    )
+    return rows, kept
+
+
+def test_who_fails_later_keeps_what_was_measured_and_says_why_it_stopped() -> None:
+    rows, kept = compared(FakeBench(9, 10, BenchmarkError("it is not done after 300 s")), "quix")
+
+    assert (rows["quix"]["records_per_second"], rows["quix"]["repetitions"]) == (10, 1)
+    assert rows["quix"]["stopped"] == "it is not done after 300 s"
+    assert kept == [1, 1]
+
+
+def test_who_writes_something_else_once_has_no_figure_at_all() -> None:
+    rows, _ = compared(FakeBench(9, 10, WrongOutputError("it lost one")), "quix")
+
+    assert rows["quix"] == {"outputs_equal": False, "failed": "it lost one", "works_on": "records"}
+
+
+def test_columns_stand_beside_the_records_of_kafka_streams() -> None:
+    rows, kept = compared(FakeBench(0.5, 0.5, 90, 30, 20, 50), "ours", "kafka_streams")
+
+    assert (rows["ours"]["works_on"], rows["kafka_streams"]["works_on"]) == ("columns", "records")
+    assert rows["ours"]["ratio_to_kafka_streams"] == 2.75  # 90 / 30 and 50 / 20
+    assert kept == [1, 2]
+    assert CONTENDERS["kafka_streams"].kind_of("group") == "count"
+    assert CONTENDERS["ours"].kind_of("group") == "group"
+
+
+def test_the_clock_starts_with_a_fifth_of_the_outputs() -> None:
+    samples = [Sample(float(at), {0: end, 1: end}, 0, 0, 0) for at, end in ((1, 5), (2, 19), (3, 20), (4, 100))]
+
+    assert watch.warm(samples).at == 3.0
+    assert watch.warm(samples[-1:]).at == 4.0
+
+
+def test_a_run_has_limits_and_says_which_it_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch.time, "perf_counter", lambda: 500.0)
+    stop_watch = watch.Watch("localhost:1", 0, 300.0)
+
+    assert stop_watch._given_up(3, 499.0, 499.0) == "it ended with 3"
+    assert stop_watch._given_up(None, 199.0, 499.0) == "it is not done after 300 s"
+    assert stop_watch._given_up(None, 400.0, 409.0) == "nothing came of it for 90 s"
+    assert stop_watch._given_up(None, 201.0, 411.0) is None
+
+
+def test_workloads_are_chosen_by_name_pattern_and_group() -> None:
+    assert tiers.chosen(["map_half", "map_half_1*b"]) == (
+        "map_half",
+        "map_half_1kb",
+        "map_half_10kb",
+    )
+    assert tiers.chosen(["counts"]) == tuple(
+        f"count_{keys}_{drawn}" for keys in ("1k", "100k", "10m") for drawn in ("uniform", "zipf")
+    )
+    assert tiers.chosen(["columnar_at_least_once"]) == ("group_10k_columnar_at_least_once",)
+    assert tiers.chosen(["latency", "restore"]) == ("latency_map_half", "restore_1m")
+    assert set(tiers.chosen(tiers.GROUPS)) | {"map_half", "map_half_at_least_once"} == set(tiers.EVERYTHING)
+    with pytest.raises(ValueError, match="no workload is called 'windows'"):
+        tiers.chosen(["windows"])
