@@ -79,6 +79,7 @@ _CONTENDERS = (
         PythonEnvironment("quix", ("quixstreams==3.28.1", "confluent-kafka==2.12.2", FASTAVRO)),
         "quix",
         ("fetch", "send"),
+        share=0.5,
     ),
     Contender(
         "bytewax",

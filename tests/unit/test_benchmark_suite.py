@@ -268,6 +268,7 @@ def test_the_clock_starts_with_a_fifth_of_the_outputs() -> None:
     samples = [Sample(float(at), {0: end, 1: end}, 0, 0, 0) for at, end in ((1, 5), (2, 19), (3, 20), (4, 100))]
 
     assert watch.warm(samples).at == 3.0
+    assert watch.warm([samples[0], samples[-1]]).at == 1.0  # rather cold than none
     assert watch.warm(samples[-1:]).at == 4.0
 
 
