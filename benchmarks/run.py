@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.suite import latency, restore
 from benchmarks.suite.bench import Bench
 from benchmarks.suite.contenders import CONTENDERS, Contender
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import FAILURES, BenchmarkError
 from benchmarks.suite.latency import LATENCIES
 from benchmarks.suite.manifest import as_text, manifest
 from benchmarks.suite.report import table
@@ -62,7 +62,7 @@ def run(
         for name in workloads:
             try:
                 keep(name, _rows(bench, tier, name, contenders, partial(keep, name)))
-            except (BenchmarkError, StreamsError) as error:  # its input, say; the others are still worth their time
+            except FAILURES as error:  # its input, say; the others are still worth their time
                 _say(f"{name}: no figures: {error}")
                 failed = {"outputs_equal": False, "failed": str(error)}
                 rows = result["workloads"].get(name, {})

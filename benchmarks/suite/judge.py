@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from benchmarks.programs.wire import Contract
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, WrongOutputError
 from benchmarks.suite.reference import Digest, Expected, canonical
 from benchmarks.suite.workloads import COUNTING
 
@@ -81,7 +81,7 @@ def _counts(messages: Iterator[Message], marks: Ends, expected: Expected) -> Ver
 def _posts(frame: bytes, contract: Contract, key: bytes) -> int:
     count = contract.decode(frame)
     if count["author"].encode() != key:
-        raise BenchmarkError(f"a count lies under another key: {key!r} {count}")
+        raise WrongOutputError(f"a count lies under another key: {key!r} {count}")
     posts: int = count["posts"]
     return posts
 

@@ -22,7 +22,7 @@ from benchmarks.programs.wire import Contract
 from benchmarks.suite.bench import Bench, Started
 from benchmarks.suite.contenders import Contender
 from benchmarks.suite.environments import ROOT
-from benchmarks.suite.errors import BenchmarkError, WrongOutputError
+from benchmarks.suite.errors import FAILURES, BenchmarkError, WrongOutputError
 from benchmarks.suite.inputs import frames
 from benchmarks.suite.runner import Keep, Row, Say
 from benchmarks.suite.workloads import EXACTLY_ONCE, WORKLOADS, Workload
@@ -55,9 +55,9 @@ def compare(
             continue
         try:
             rows[contender.name] = _row(bench, workload, contender, int(records * contender.share), place, say)
-        except BenchmarkError as error:
+        except FAILURES as error:
             say(f"{name} {contender.name}: no figure: {error}")
-            rows[contender.name] = {"outputs_equal": False, "failed": str(error)}
+            rows[contender.name] = {"outputs_equal": False, "failed": str(error) or repr(error)}
         keep(rows)
     return rows
 
@@ -73,8 +73,8 @@ def _row(bench: Bench, workload: Workload, contender: Contender, records: int, p
             figures = _measure(bench, workload, contender, asked)
         except WrongOutputError:
             raise
-        except BenchmarkError as error:
-            figures = {"failed": str(error)}
+        except FAILURES as error:
+            figures = {"failed": str(error) or repr(error)}
         row[f"at_{percent}_percent"] = figures
         say(f"latency {workload.name} {contender.name} {percent} %: {figures}")
     return row

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.bench import Bench, Started
 from benchmarks.suite.contenders import Contender
-from benchmarks.suite.errors import BenchmarkError, WrongOutputError
+from benchmarks.suite.errors import FAILURES, WrongOutputError
 from benchmarks.suite.inputs import fill, frames
 from benchmarks.suite.reference import Expected
 from benchmarks.suite.runner import Keep, Row, Say
@@ -113,8 +113,8 @@ def _try(one: _Restored, say: Say, what: str, step: Callable[[], None]) -> None:
         return
     try:
         step()
-    except BenchmarkError as error:
-        one.failed = str(error)
+    except FAILURES as error:
+        one.failed = str(error) or repr(error)
         if isinstance(error, WrongOutputError):
             one.seconds = {"restore": [], "warm": []}
     say(f"{NAME} {one.contender.name} {what}: {one.failed or [round(s[-1], 2) for s in one.seconds.values() if s]}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.suite.bench import Bench, Run
 from benchmarks.suite.contenders import HANDWRITTEN, KAFKA_STREAMS, Contender
-from benchmarks.suite.errors import BenchmarkError, WrongOutputError
+from benchmarks.suite.errors import FAILURES, WrongOutputError
 from benchmarks.suite.workloads import Workload
 
 Row = Mapping[str, Any]
@@ -58,8 +58,8 @@ def _run(bench: Bench, workload: Workload, contender: Contender, of: _Runs, numb
     began = time.perf_counter()
     try:
         run = bench.run(contender, workload, of.records, number)
-    except BenchmarkError as error:
-        of.failed = str(error)
+    except FAILURES as error:
+        of.failed = str(error) or repr(error)
         if isinstance(error, WrongOutputError):
             of.runs.clear()
         say(f"{told}: no figure: {error}")

@@ -16,6 +16,7 @@ from benchmarks.suite.judge import Verdict
 from benchmarks.suite.reference import Expected
 from benchmarks.suite.watch import Sample, Watched
 from benchmarks.suite.workloads import WORKLOADS, Input, Workload
+from streams.errors import StreamsError
 
 RECORDS = 400
 
@@ -216,12 +217,12 @@ def test_what_a_contender_lacks_has_a_reason() -> None:
 class FakeBench:
     """Runs come to the given figures in their order, or to errors."""
 
-    def __init__(self, *of: float | BenchmarkError) -> None:
+    def __init__(self, *of: float | Exception) -> None:
         self.left = list(of)
 
     def run(self, *_: object) -> Run:
         one = self.left.pop(0)
-        if isinstance(one, BenchmarkError):
+        if isinstance(one, Exception):
             raise one
         return Run(one, 1.0, 1.0, 1.0, 1.0, 0.1, 5)
 
@@ -240,8 +241,9 @@ def compared(fake: FakeBench, *names: str) -> tuple[dict[str, runner.Row], list[
     return rows, kept
 
 
-def test_who_fails_later_keeps_what_was_measured_and_says_why_it_stopped() -> None:
-    rows, kept = compared(FakeBench(9, 10, BenchmarkError("it is not done after 300 s")), "quix")
+@pytest.mark.parametrize("failure", [BenchmarkError, StreamsError, OSError])
+def test_who_fails_later_keeps_what_was_measured_and_says_why_it_stopped(failure: type[Exception]) -> None:
+    rows, kept = compared(FakeBench(9, 10, failure("it is not done after 300 s")), "quix")
 
     assert (rows["quix"]["records_per_second"], rows["quix"]["repetitions"]) == (10, 1)
     assert rows["quix"]["stopped"] == "it is not done after 300 s"
