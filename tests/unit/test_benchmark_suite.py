@@ -191,6 +191,13 @@ def test_the_ratio_is_that_of_the_same_round() -> None:
     assert row["compared"] == 15
 
 
+def test_rounds_that_only_one_had_are_not_compared() -> None:
+    row = runner._row(row_of(10), {"handwritten": row_of(20, 40), "kafka_streams": row_of()})
+
+    assert row["ratio"] == 0.5
+    assert "ratio_to_kafka_streams" not in row
+
+
 def test_who_fails_has_no_figure_and_breaks_the_job_only_if_it_is_ours_or_by_hand() -> None:
     failed = runner._row(runner._Runs(100, failed="it lost one"), {})
 
