@@ -61,7 +61,8 @@ def main() -> None:
     posts = decoder.decode(frames)
     made = [processor.handler(post, context) for post in posts]
     headlines = [headline for headline in made if headline is not None]
-    gc.freeze()
+    gc.freeze()  # as the supervisor does for every worker
+    gc.set_threshold(50_000, 20, 20)
     stages: dict[str, Callable[[], object]] = {
         "decode": lambda: decoder.decode(frames),
         "handler": lambda: [processor.handler(post, context) for post in posts],

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as Assigned
 from streams.errors import AbortedError, FencedError, IncompatibleError
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, made, translate
-from streams.record import Polled, Positions, RawRecord, Record, TopicPartition
+from streams.record import Polled, Positions, TopicPartition, as_records
 
 _log = structlog.get_logger(__name__)
 
@@ -224,32 +224,29 @@ def _at(positions: Positions) -> list[Assigned]:
 
 
 def _polled(messages: list[Message], servers: object, remedy: str) -> Polled:
-    records: list[RawRecord] = []
     ends: dict[TopicPartition, int] = {}
-    for message in messages:
+    told = [message for message in messages if message.error() is not None]
+    if told:
+        messages = [message for message in messages if message.error() is None]
+    for message in told:
         error = message.error()
-        if error is None:
-            records.append(_record(message))
-        elif error.code() == KafkaError._PARTITION_EOF:
+        if error.code() == KafkaError._PARTITION_EOF:
             ends[TopicPartition(message.topic(), message.partition())] = message.offset()
         else:
             _answer(error, message, servers, remedy)
-    return Polled(records, ends)
-
-
-def _record(message: Message) -> RawRecord:
-    """Make a record as `Record(…)` does, in half of its time: one is made for every message."""
-    headers = message.headers()
-    fields = (
-        message.topic(),
-        message.key(),
-        message.value(),
-        message.timestamp()[1],
-        message.partition(),
-        message.offset(),
-        tuple(headers) if headers else (),
-    )
-    return tuple.__new__(Record, fields)
+    rows = [
+        (
+            message.topic(),
+            message.key(),
+            message.value(),
+            message.timestamp()[1],
+            message.partition(),
+            message.offset(),
+            tuple(headers) if (headers := message.headers()) else (),
+        )
+        for message in messages
+    ]
+    return Polled(list(as_records(rows)), ends)
 
 
 def _answer(error: KafkaError, message: Message, servers: object, remedy: str) -> None:
