@@ -25,6 +25,7 @@ TABLE: Final = len(values.COUNTS)
 SHARED: Final = {
     "CONTINUED": values.CONTINUED,
     "COUNTS": values.COUNTS,
+    "EVEN": values.CONTINUED[::2],
     "Mapping": Mapping,
     "VARINTS": values.VARINTS,
     "count": values.count,
@@ -139,7 +140,7 @@ class Writing:
                 flags = self.source.constant({True: b"\1", False: b"\0"})
                 return [self._assign(f"{flags}[{value}]")]
             case "int" | "long":
-                return [self._write_integer(node, value)]
+                return self._write_integer(node, value)
             case "float" | "double":
                 return [self._write_floats([node.kind], [value])]
             case "bytes" if node.logical:
@@ -152,31 +153,35 @@ class Writing:
             return self._sized(self._assign(f"str({value}).encode()"))
         return self._sized(self._assign(f"{value}.encode()"))
 
-    def _write_integer(self, node: Primitive, value: str) -> str:
+    def _write_integer(self, node: Primitive, value: str) -> list[str]:
         if node.logical is None:
             number = self._assign(value)
             convert = "int32" if node.kind == "int" else "int64"
-            return self._assign(f"COUNTS[{number}] if 0 <= {number} < {TABLE} else {convert}({number})")
+            return [self._assign(f"COUNTS[{number}] if 0 <= {number} < {TABLE} else {convert}({number})")]
         name = node.logical.kind
         if name == "date":
-            return self._assign(f"int32(write_date({value}))")
+            return [self._assign(f"int32(write_date({value}))")]
         if name.startswith("time-"):
-            return self._assign(f"int64(write_time({value}){' // 1000' if name.endswith('millis') else ''})")
+            return [self._assign(f"int64(write_time({value}){' // 1000' if name.endswith('millis') else ''})")]
         since = self._assign(f"{value} - {'naive_epoch' if name.startswith('local') else 'epoch'}")
-        seconds, micros = f"({since}.days * 86400 + {since}.seconds)", f"{since}.microseconds"
-        if name.endswith("millis"):
-            number = self._assign(f"{seconds} * 1000 + {micros} // 1000")
-        else:
-            number = self._assign(f"{seconds} * 1000000 + {micros}")
-        raw = self._assign(f"{number} << 1 ^ {number} >> 63")
-        return self._long_varint(raw, 2 if name.endswith("millis") else 3)
+        unit, rest = (1_000, " // 1000") if name.endswith("millis") else (1_000_000, "")
+        parts = f"{since}.days * {86_400 * unit} + {since}.seconds * {unit} + {since}.microseconds{rest}"
+        return self._moment(self._assign(parts), 2 if name.endswith("millis") else 3)
 
-    def _long_varint(self, raw: str, pairs: int) -> str:
-        """Emit a varint that is mostly so many pairs of bytes and one or two more: today's timestamps are."""
-        low = 14 * pairs
-        head = " + ".join(f"CONTINUED[{raw} >> {shift} & 16383]" for shift in range(0, low, 14))
-        usual = f"{1 << low} <= {raw} < {1 << low + 14}"
-        return self._assign(f"{head} + VARINTS[{raw} >> {low}] if {usual} else write_varint({raw})")
+    def _moment(self, number: str, pairs: int) -> list[str]:
+        """Emit a number that is mostly so many pairs of bytes and one or two more: today's timestamps are.
+
+        The lowest bit is the sign's, so the first pair holds one less of the number's own.
+        """
+        low = 14 * pairs - 1
+        middle = [f"CONTINUED[{number} >> {shift} & 16383]" for shift in range(13, low, 14)]
+        usual = [f"EVEN[{number} & 8191]", *middle, f"VARINTS[{number} >> {low}]"]
+        pieces = [self.source.local() for _ in usual]
+        self.source.add(
+            f"if {1 << low} <= {number} < {1 << low + 14}: {', '.join(pieces)} = {', '.join(usual)}",
+            f"else: {' = '.join(pieces[1:])} = b''; {pieces[0]} = write_varint({number} << 1 ^ {number} >> 63)",
+        )
+        return pieces
 
     def _write_floats(self, kinds: Sequence[str], numbers: Sequence[str]) -> str:
         pack = self.source.constant(Struct("<" + "".join(FLOATS[kind] for kind in kinds)).pack)
