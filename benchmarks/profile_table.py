@@ -1,10 +1,10 @@
-"""A profile of the worker as a table: which functions, and which lines, its thread is in.
+"""A profile of the row path as a table: the functions and the lines that its thread is in.
 
-    py-spy record --subprocesses --rate 250 --format raw --output FILE -- python benchmarks/map_half.py --repetitions 1
+    py-spy record --rate 500 --format raw --output FILE -- \\
+        python benchmarks/stages.py --stage "whole step" --rounds 10000
     python benchmarks/profile_table.py FILE
 
-FILE has one stack a line, its frames by semicolons and how often it was seen. Only what the worker's turns do counts:
-starting up, waiting for records, the other contender and the comparison do not.
+FILE has one stack a line, its frames by semicolons and how often it was seen. Only what is below a step counts.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import re
 from collections import Counter
 from pathlib import Path
 
-TURN = "run_once (streams/worker.py"
+STEP = "Task.step (streams/task.py"
 FUNCTIONS, LINES = 40, 25
 _FOLDER = re.compile(r"\((?:[^();]*?/)?(?:site-packages/|(?=streams/|benchmarks/))")
 
 
 def stacks(text: str) -> Counter[tuple[str, ...]]:
-    """Return the stacks below a turn, the turn first, and how often each was seen."""
+    """Return the stacks below a step, the step first, and how often each was seen."""
     found: Counter[tuple[str, ...]] = Counter()
     for line in text.splitlines():
         stack, _, times = line.rpartition(" ")
         frames = [_FOLDER.sub("(", frame) for frame in stack.split(";")]
-        turn = next((at for at, frame in enumerate(frames) if frame.startswith(TURN)), None)
-        if turn is not None:
-            found[tuple(frames[turn:])] += int(times)
+        step = next((at for at, frame in enumerate(frames) if frame.startswith(STEP)), None)
+        if step is not None:
+            found[tuple(frames[step:])] += int(times)
     return found
 
 
@@ -40,7 +40,7 @@ def table(found: Counter[tuple[str, ...]]) -> list[str]:
         lines[frames[-1]] += times
         below.update(dict.fromkeys(functions, times))
     total = found.total()
-    told = [f"{total:,} samples of the worker's turns", "", f"{'own %':>6} {'with callees %':>15}  function"]
+    told = [f"{total:,} samples", "", f"{'own %':>6} {'with callees %':>15}  function"]
     for name, times in below.most_common(FUNCTIONS):
         told.append(f"{100 * own[name] / total:6.1f} {100 * times / total:15.1f}  {name}")
     told += ["", f"{'own %':>6}  line"]
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     found = stacks(parser.parse_args().file.read_text())
     if not found:
-        raise SystemExit("no sample of a turn of a worker: was the toolkit's contender in it?")
+        raise SystemExit("no sample of a step is in it")
     print("\n".join(table(found)))
 
 
