@@ -142,6 +142,7 @@ class App:
         inbox: Inbox | None = None,
         blocking: bool = False,
         concurrency: int | None = None,
+        commit_every: str | timedelta | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function the handler of every record of `source`; what it returns or yields goes to `to`.
 
@@ -152,6 +153,8 @@ class App:
 
         An `async def`, and a function that is declared `blocking`, runs in lanes: records of a key in their order, of
         different keys beside each other, at most `concurrency` (32) at a time in each worker.
+
+        `commit_every` ("20ms", "2s") is how long a commit may wait; else its stores say so, or the settings.
 
         Raises:
             UsageError: the declaration contradicts itself.
@@ -165,6 +168,7 @@ class App:
             inbox=inbox,
             blocking=blocking,
             concurrency=concurrency,
+            commit_every=commit_every,
         )
 
     def effect(
@@ -176,6 +180,7 @@ class App:
         on_failure: Failure | FailurePolicy | None = None,
         inbox: Inbox | None = None,
         concurrency: int | None = None,
+        commit_every: str | timedelta | None = None,
     ) -> Callable[[Callable[[V, Context], R]], Callable[[V, Context], R]]:
         """Make a function do something outside of Kafka for every record of `source`: an e-mail, a payment, a call.
 
@@ -187,7 +192,7 @@ class App:
             UsageError: the declaration contradicts itself.
         """
         options = {"to": to, "uses": uses, "inbox": inbox, "concurrency": concurrency, "effect": True}
-        return self._register(source, on_failure=on_failure, **options)
+        return self._register(source, on_failure=on_failure, commit_every=commit_every, **options)
 
     def batch(
         self,
@@ -198,6 +203,7 @@ class App:
         on_failure: Failure | FailurePolicy | None = None,
         as_polars: bool = False,
         records: int = BATCH_RECORDS,
+        commit_every: str | timedelta | None = None,
     ) -> Callable[[Callable[[Any, BatchContext], Any]], Callable[[Any, BatchContext], Any]]:
         """Make a function the handler of batches of `source`: a `pyarrow.RecordBatch`, or a `polars.DataFrame`.
 
@@ -212,7 +218,7 @@ class App:
         """
         batches = Batches.POLARS if as_polars else Batches.ARROW
         options = {"to": to, "uses": uses, "batches": batches, "batch_records": records}
-        return self._register(source, on_failure=on_failure, **options)
+        return self._register(source, on_failure=on_failure, commit_every=commit_every, **options)
 
     def in_namespace(self, namespace: str) -> Self:
         """Return a copy whose topics, groups, subjects and ids in Kafka begin with `<namespace>.`.
@@ -283,11 +289,18 @@ class App:
         return [self.processors[name] for name in names] if names else list(self.processors.values())
 
     def _register(
-        self, source: Topic[Any], *, on_failure: Failure | FailurePolicy | None, **options: Any
+        self,
+        source: Topic[Any],
+        *,
+        on_failure: Failure | FailurePolicy | None,
+        commit_every: str | timedelta | None,
+        **options: Any,
     ) -> Callable[[Callable[..., R]], Callable[..., R]]:
+        commits = None if commit_every is None else duration(commit_every)
+
         def register(handler: Callable[..., R]) -> Callable[..., R]:
             policy = self._on_failure if on_failure is None else on_failure
-            self._add(build_processor(self.name, handler, source, on_failure=policy, **options))
+            self._add(build_processor(self.name, handler, source, on_failure=policy, commits=commits, **options))
             return handler
 
         return register

@@ -40,6 +40,7 @@ from streams.settings import Settings, require
 from streams.slot import Slot
 from streams.state.backend import Backend
 from streams.state.lazy import LazyStore
+from streams.state.overlay import CACHE_BYTES
 from streams.state.protocol import StateStore
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
@@ -52,6 +53,7 @@ from streams.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
+CACHED_BYTES = 4 * CACHE_BYTES  # of one store in all partitions; a worker may own them all
 PATIENCE = 10.0  # seconds for handlers in lanes to end when the worker does
 LOOK = 3.0  # seconds for a look at the topics
 ABORT_SCAN = 12.0  # seconds; brokers look for transactions that are out of time every 10
@@ -305,4 +307,5 @@ def open_state(
         {declared: TopicPartition(topic, number) for declared, topic in behind.items()},
         {declared: codecs[topic] for declared, topic in behind.items()},
         foreign,
+        min(CACHE_BYTES, CACHED_BYTES // partitions),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -60,9 +60,7 @@ class Partitions:
             redrives = self.redrives_of(partition)
             owned.task.state.restore_until(owned.committed, None if redrives is None else redrives.committed)
         self._restorer.begin([owned.task.state for owned in opened.values()])
-        for partition, owned in opened.items():
-            if self._restorer.is_ready(owned.task.state):
-                self._start(partition, owned)
+        self._start({tp: owned for tp, owned in opened.items() if self._restorer.is_ready(owned.task.state)})
         waiting = [partition for partition, owned in opened.items() if not owned.ready]
         if waiting:
             self._consumer.pause(waiting)
@@ -105,9 +103,8 @@ class Partitions:
     def release(self) -> None:
         """Let them run, and read on."""
         released = self.released()
-        for partition, owned in released:
-            if not owned.ready:
-                self._start(partition, owned)
+        self._start({partition: owned for partition, owned in released if not owned.ready})
+        for _, owned in released:
             owned.resume()
         if released:
             self._consumer.restart({partition: owned.done for partition, owned in released})
@@ -118,11 +115,11 @@ class Partitions:
         for partition, owned in self.owned.items():
             owned.rewind()
             self._handling.rewind(partition, owned)
-        for back, redrives in self.redrives.items():
+        for redrives in self.redrives.values():
             redrives.rewind()
-            if redrives.reading:
-                self._restorer.unfeed(back)
-                self._restorer.feed(back, redrives)
+        read = {back: redrives for back, redrives in self.redrives.items() if redrives.reading}
+        self._restorer.unfeed(read)
+        self._restorer.feed(read)
         running = {partition: owned.committed for partition, owned in self.owned.items() if owned.ready}
         if running:
             self._consumer.restart(running)
@@ -139,35 +136,36 @@ class Partitions:
         """Read on where everything that came back is dealt with."""
         for back, redrives in self.redrives.items():
             if redrives.reading and redrives.full:
-                self._restorer.unfeed(back)
+                self._restorer.unfeed([back])
                 redrives.reading = False
             elif redrives.started and not redrives.reading and not redrives.buffer:
-                self._restorer.feed(back, redrives)
+                self._restorer.feed({back: redrives})
                 redrives.reading = True
 
-    def close(self, partition: TopicPartition) -> None:
-        """Give a partition up; what is not committed is gone."""
-        owned = self.owned.pop(partition, None)
-        if owned is None:
-            return
-        self._handling.close(partition)
-        del self.states[partition]
-        back = self.beside(partition)
-        if back is not None:
-            self._restorer.unfeed(back)
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        """Give partitions up; what is not committed is gone."""
+        gone = {partition: self.owned.pop(partition) for partition in partitions if partition in self.owned}
+        for partition in gone:
+            self._handling.close(partition)
+            del self.states[partition]
+        backs = [back for partition in gone if (back := self.beside(partition)) is not None]
+        self._restorer.unfeed(backs)
+        for back in backs:
             del self.redrives[back]
-        self._restorer.forget(owned.task.state)
-        owned.task.state.discard()
-        owned.task.state.close()
+        self._restorer.forget([owned.task.state for owned in gone.values()])
+        for owned in gone.values():
+            owned.task.state.discard()
+            owned.task.state.close()
 
-    def _start(self, partition: TopicPartition, owned: Owned) -> None:
-        """Begin to run a partition whose state is restored."""
-        owned.ready = True
-        if owned.task.waiting is not None:
-            owned.task.waiting.load()
-        back = self.beside(partition)
-        if back is not None:
-            self._restorer.feed(back, self.redrives[back])
+    def _start(self, ready: Mapping[TopicPartition, Owned]) -> None:
+        """Begin to run partitions whose state is restored; all at once: the reader is told once."""
+        for owned in ready.values():
+            owned.ready = True
+            if owned.task.waiting is not None:
+                owned.task.waiting.load()
+        backs = [back for partition in ready if (back := self.beside(partition)) is not None]
+        self._restorer.feed({back: self.redrives[back] for back in backs})
+        for back in backs:
             self.redrives[back].started = self.redrives[back].reading = True
 
     def _is_released(self, owned: Owned) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -228,6 +230,13 @@ def _read(snapshots: Connection, board: Board, place: int) -> None:
             return
 
 
+def _allow_files() -> None:
+    """Take as many files as one may: each partition with state has two open, and 1,024 is the usual bound."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system's own bound may be below what it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _work(target: str, name: str, settings: dict[str, Any], first: bool, report: Connection) -> None:
     """Be a worker process; only the first one of its seat fails at failpoints, or it would do so for ever."""
     stopping = _Stopping()
@@ -235,6 +244,7 @@ def _work(target: str, name: str, settings: dict[str, Any], first: bool, report:
     configure_logs(configured.log_format, configured.log_level, processor=name)
     gc.freeze()  # what was imported lives for ever; collecting it again and again costs several percent
     gc.set_threshold(50_000, 20, 20)
+    _allow_files()
     try:
         app = load_app(target)
         if first:

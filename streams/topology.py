@@ -83,6 +83,7 @@ class Processor:
     namespace: str = ""
     batches: Batches | None = None
     batch_records: int | None = None
+    commits: timedelta | None = None
 
     @property
     def owner(self) -> str:
@@ -112,8 +113,8 @@ class Processor:
 
     @property
     def commit_every(self) -> timedelta | None:
-        """The longest interval that one of its stores asks for; None leaves it to the settings."""
-        return max((s.commit_every for s in self.stores if s.commit_every is not None), default=None)
+        """Its own commit interval, or the longest that one of its stores asks for; None leaves it to the settings."""
+        return self.commits or max((s.commit_every for s in self.stores if s.commit_every is not None), default=None)
 
     def changelog(self, store: Store[Any, Any]) -> str:
         """Name the changelog topic of one of its stores."""
@@ -179,6 +180,7 @@ def build_processor(
     effect: bool = False,
     batches: Batches | None = None,
     batch_records: int | None = None,
+    commits: timedelta | None = None,
 ) -> Processor:
     """Check a handler against its declaration and bind them.
 
@@ -215,6 +217,7 @@ def build_processor(
         effect=effect,
         batches=batches,
         batch_records=batch_records,
+        commits=commits,
     )
     _routes(name, [*outputs, *filter(None, [processor.reply])])
     if inbox is not None:

@@ -197,8 +197,7 @@ class Worker:
 
     def close(self) -> None:
         """Close the state of every partition that is still owned."""
-        for partition in list(self._partitions.owned):
-            self._close(partition)
+        self._close(list(self._partitions.owned))
         self._handling.end()
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
@@ -343,17 +342,17 @@ class Worker:
             ) from error
 
     def _give_up(self, partitions: Sequence[TopicPartition], how: str) -> None:
-        for partition in partitions:
-            self._close(partition)
+        self._close(partitions)
         self._stepper.judge_anew()
         _log.info(how, partitions=numbers(partitions))
 
-    def _close(self, partition: TopicPartition) -> None:
-        self._checkpoint.marks.pop(partition, None)
-        back = self._partitions.beside(partition)
-        if back is not None:
-            self._checkpoint.marks.pop(back, None)
-        self._partitions.close(partition)
+    def _close(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self._checkpoint.marks.pop(partition, None)
+            back = self._partitions.beside(partition)
+            if back is not None:
+                self._checkpoint.marks.pop(back, None)
+        self._partitions.close(partitions)
 
     def _report(self) -> None:
         if self._clock() - self._reported < REPORT_EVERY:

@@ -24,15 +24,22 @@ def manifest(contenders: Iterable[Contender], workloads: Iterable[str], addresse
     chosen = {name: EVERYTHING[name] for name in workloads}
     guarantees = sorted({workload.guarantee for workload in chosen.values()})
     return {
+        **surroundings(),
+        "kafka": "Apache Kafka of the embedded cluster, one broker, no replication, on the same machine",
+        "workloads": {name: {"title": of.title, "guarantee": of.guarantee} for name, of in chosen.items()},
+        "contenders": {contender.name: _contender(contender, guarantees, addresses) for contender in contenders},
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Return when, where and of which version something was measured."""
+    return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         # the commit may be rebased away; the content of these folders has the same name wherever it is
         "commit": _git("rev-parse", "HEAD"),
         "trees": {folder: _git("rev-parse", f"HEAD:{folder}") for folder in ("streams", "benchmarks")},
         "changed_files": len(_git("status", "--porcelain").splitlines()),
         "machine": _machine(),
-        "kafka": "Apache Kafka of the embedded cluster, one broker, no replication, on the same machine",
-        "workloads": {name: {"title": of.title, "guarantee": of.guarantee} for name, of in chosen.items()},
-        "contenders": {contender.name: _contender(contender, guarantees, addresses) for contender in contenders},
     }
 
 

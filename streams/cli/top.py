@@ -24,7 +24,10 @@ from streams.topology import Processor
 
 EVERY = 1.0  # seconds
 WIDTH = 200  # where nobody says how wide the page is
-COLUMNS = ("PROCESSOR", "WORKER", "STATE", "RECORDS/S", "LAG", "OLDEST", "WAITING", "PARKED", "DLQ", "WAITS ON")
+COLUMNS = (
+    *("PROCESSOR", "WORKER", "STATE", "RECORDS/S", "LAG", "OLDEST", "WAITING", "PARKED", "DLQ"),
+    *("CORES", "MB", "START", "WAITS ON"),
+)
 
 
 def top(
@@ -97,8 +100,17 @@ def _row(name: str, workers: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         f"{sum(part['waiting'] for part in parts):,}",
         f"{sum(part['parked'] for part in parts):,}",
         f"{sum(worker['dead_letters'] for worker in workers):,}",
+        f"{sum(worker['cores'] for worker in workers):.2f}",
+        f"{sum(worker['memory_bytes'] for worker in workers) / 1e6:,.0f}",
+        _start(workers),
         slowest["waits_on"] if slowest else "",
     )
+
+
+def _start(workers: Sequence[Mapping[str, Any]]) -> str:
+    """Return how long the slowest took from its process's start until it was ready."""
+    slowest = max((worker["start_seconds"] or 0.0 for worker in workers), default=0.0)
+    return f"{slowest:.1f} s" if slowest else "-"
 
 
 def _from_kafka(settings: Settings, admin: Admin, one: Processor) -> tuple[str, ...]:
@@ -108,4 +120,12 @@ def _from_kafka(settings: Settings, admin: Admin, one: Processor) -> tuple[str, 
     ages = [max(0, now_ms - part.next_ms) / 1000 for part in stand.partitions if part.next_ms is not None]
     lag = sum(part.lag for part in stand.partitions)
     state = f"group {stand.state.lower().replace('_', ' ')}, {stand.members} members" if stand.members else "no members"
-    return ("elsewhere" if stand.members else "none", state, "-", f"{lag:,}", spell(max(ages, default=0)), *"---", "")
+    return (
+        "elsewhere" if stand.members else "none",
+        state,
+        "-",
+        f"{lag:,}",
+        spell(max(ages, default=0)),
+        *"------",
+        "",
+    )

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import structlog
+
 from streams.health.progress import PartitionProgress, Totals, WorkerProgress
+
+_log = structlog.get_logger(__name__)
 
 NOTHING = Totals()
 STEADY_AFTER = 30.0  # seconds of running that make the next death a first one again
@@ -25,7 +29,8 @@ class WorkerView(NamedTuple):
     """One place for a worker: its newest snapshot, and totals over all processes that held the place.
 
     `silent` is the age of the snapshot, or of the process where there is none yet, in seconds; `deaths` are in a row;
-    `rate` is records a second.
+    `rate` is records a second, `cores` how many cores it keeps busy, and `start_seconds` how long its process took from
+    its start until it was ready; None before.
     """
 
     processor: str
@@ -39,6 +44,8 @@ class WorkerView(NamedTuple):
     progress: WorkerProgress | None
     partitions: tuple[PartitionView, ...]
     totals: Totals
+    cores: float = 0.0
+    start_seconds: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -60,6 +67,8 @@ class _Place:
     progress: WorkerProgress | None = None
     partitions: tuple[PartitionProgress, ...] = ()  # a process that starts leaves those of the one before it
     totals: Totals = NOTHING  # of the processes before
+    cores: float = 0.0
+    start_seconds: float | None = None
 
 
 class Board:
@@ -91,14 +100,15 @@ class Board:
         with self._lock:
             place = self._places[number]
             place.restarts += place.started is not None
-            place.alive, place.progress, place.rate = True, None, 0.0
+            place.alive, place.progress, place.rate, place.cores = True, None, 0.0, 0.0
+            place.start_seconds = None
             place.started = place.heard = self._clock()
 
     def ended(self, number: int) -> None:
         """Note that the process of a place ended."""
         with self._lock:
             place, last = self._places[number], self._places[number].progress
-            place.alive, place.rate = False, 0.0
+            place.alive, place.rate, place.cores = False, 0.0, 0.0
             if last is not None:  # the next one counts from nought
                 place.totals, place.progress = place.totals.plus(last.totals), None
 
@@ -117,10 +127,15 @@ class Board:
             if place.progress is not None and now > place.heard:
                 done = snapshot.totals.records - place.progress.totals.records
                 place.rate = max(0.0, done / (now - place.heard))
+                spent = snapshot.totals.cpu_seconds - place.progress.totals.cpu_seconds
+                place.cores = max(0.0, spent / (now - place.heard))
             place.heard, place.progress = now, snapshot
             place.group, place.topic = snapshot.group, snapshot.topic
             if snapshot.joined:
                 place.partitions = snapshot.partitions
+            if snapshot.ready and place.start_seconds is None and place.started is not None:
+                place.start_seconds = now - place.started
+                _tell(place, snapshot, place.start_seconds)
             self._note(place, now)
 
     def views(self) -> list[WorkerView]:
@@ -159,8 +174,23 @@ class Board:
             progress=last,
             partitions=tuple(self._partition(place.group, one, now) for one in place.partitions),
             totals=place.totals.plus(last.totals) if last is not None else place.totals,
+            cores=place.cores,
+            start_seconds=place.start_seconds,
         )
 
     def _partition(self, group: str, one: PartitionProgress, now: float) -> PartitionView:
         _, since = self._since[group, one.topic, one.partition]
         return PartitionView(one, now - since if one.unfinished else 0.0)
+
+
+def _tell(place: _Place, told: WorkerProgress, seconds: float) -> None:
+    _log.info(
+        "worker ready",
+        processor=place.processor,
+        pid=told.pid,
+        slot=told.slot,
+        seconds=round(seconds, 2),
+        cpu_seconds=round(told.totals.cpu_seconds, 2),
+        memory_mb=round(told.memory_bytes / 1e6),
+        partitions=len(told.partitions),
+    )

@@ -26,6 +26,7 @@ COUNTERS: list[tuple[str, str, Callable[[Totals], float]]] = [
     ("streams_without_id", "Records that an inbox found no id of.", lambda total: total.counts.get("without_id", 0)),
     ("streams_commits", "Commits.", lambda total: total.commits),
     ("streams_aborts", "Transactions that were rolled back.", lambda total: total.aborts),
+    ("streams_cpu_seconds", "CPU time of worker processes.", lambda total: total.cpu_seconds),
 ]
 HISTOGRAMS: list[tuple[str, str, Callable[[Totals], Times]]] = [
     ("streams_process_seconds", "Time for a record, a batch's mean.", lambda total: total.process_seconds),
@@ -58,6 +59,7 @@ class Metrics:
         yield _gauge("streams_healthy", "1 while nothing stands still.", [], [([], float(self._healthy(views)))])
         yield from _of_partitions([(view.group, one) for view in views for one in view.partitions], self._now_ms())
         yield from _of_processors(views)
+        yield from _of_processes(views)
 
 
 def oldest_age(one: PartitionProgress, now_ms: int) -> float:
@@ -111,6 +113,15 @@ def _of_processors(views: Iterable[WorkerView]) -> Iterator[Metric]:
     yield _gauge("streams_workers", "Workers by state.", ["processor", "state"], states)
     for name, help_text, times in HISTOGRAMS:
         yield _histogram(name, help_text, {group: times(total) for group, total in totals.items()})
+
+
+def _of_processes(views: Iterable[WorkerView]) -> Iterator[Metric]:
+    running = {(view.group, str(view.progress.slot)): view for view in views if view.progress is not None}
+    labels = ["processor", "slot"]
+    memory = [(list(who), float(view.progress.memory_bytes)) for who, view in running.items() if view.progress]
+    yield _gauge("streams_worker_memory_bytes", "Resident memory of a worker process.", labels, memory)
+    starts = [(list(who), view.start_seconds) for who, view in running.items() if view.start_seconds is not None]
+    yield _gauge("streams_worker_start_seconds", "From the process's start until it was ready.", labels, starts)
 
 
 def _sums(lag: Samples) -> Samples:

@@ -19,6 +19,7 @@ from streams.failures.waiting import Entry
 from streams.failures.waiting_record import WaitingStatus
 from streams.health.progress import Activity, PartitionProgress, State, Totals, WorkerProgress, readable_key
 from streams.health.stack import Doing, doing
+from streams.health.usage import usage
 from streams.owned import Owned
 from streams.record import RawRecord, TopicPartition
 from streams.topology import Processor, Runs
@@ -29,6 +30,7 @@ _log = structlog.get_logger(__name__)
 TURN = "its turn"
 DELIVERY = "records that Kafka does not hand out: an open transaction, or no answer"
 EVERY = 1.0  # seconds between two snapshots
+EVERY_AT_FIRST = 0.2  # until it is ready: somebody waits for that
 
 
 class _Wait(NamedTuple):
@@ -94,9 +96,14 @@ class Observer:
         for known in (self._since, self._newest):
             for gone in known.keys() - owned.keys():
                 del known[gone]
-        seen, activity = doing(self._thread), worker.activity
+        seen, activity, used = doing(self._thread), worker.activity, usage()
         totals = Totals(
-            dict(worker.counts), activity.commits, activity.aborts, activity.process.read(), activity.commit.read()
+            dict(worker.counts),
+            activity.commits,
+            activity.aborts,
+            activity.process.read(),
+            activity.commit.read(),
+            used.cpu_seconds,
         )
         return WorkerProgress(
             self._processor.name,
@@ -112,6 +119,7 @@ class Observer:
             self._watch.unanswered,
             seen.call,
             tuple(self._partition(partition, one, seen, now) for partition, one in owned.items()),
+            used.memory_bytes,
         )
 
     def _partition(self, partition: TopicPartition, owned: Owned, seen: Doing, now: float) -> PartitionProgress:
@@ -191,10 +199,11 @@ class Reporter(threading.Thread):
         self._look = look
         self._send = send
         self._ended = threading.Event()
+        self._ready = False
 
     def run(self) -> None:
         """Send until it is closed, or until nobody listens; the thread's own."""
-        while self._told() and not self._ended.wait(EVERY):
+        while self._told() and not self._ended.wait(EVERY if self._ready else EVERY_AT_FIRST):
             pass
 
     def close(self) -> None:
@@ -205,7 +214,9 @@ class Reporter(threading.Thread):
 
     def _told(self) -> bool:
         try:
-            self._send(self._look())
+            told = self._look()
+            self._ready = self._ready or told.ready
+            self._send(told)
         except OSError:
             return False
         except RuntimeError as error:  # something changed while it was looked at

@@ -94,13 +94,14 @@ class PartitionProgress(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What worker processes did in all: records by outcome, commits, aborted transactions, and times."""
+    """What worker processes did in all: records by outcome, commits, aborted transactions, times, and CPU time."""
 
     counts: Mapping[str, int] = {}
     commits: int = 0
     aborts: int = 0
     process_seconds: Times = Times()
     commit_seconds: Times = Times()
+    cpu_seconds: float = 0.0
 
     @property
     def records(self) -> int:
@@ -120,6 +121,7 @@ class Totals(NamedTuple):
             self.aborts + other.aborts,
             self.process_seconds.plus(other.process_seconds),
             self.commit_seconds.plus(other.commit_seconds),
+            self.cpu_seconds + other.cpu_seconds,
         )
 
 
@@ -128,7 +130,7 @@ class WorkerProgress(NamedTuple):
 
     `running` is how long it runs, `commit_age` how long ago its last commit was, `commit_every` the longest time that
     it leaves between two with work at hand, and `unanswered` for how long Kafka has not answered.
-    `doing` is what its one thread is in, where that is not the straight path.
+    `doing` is what its one thread is in, where that is not the straight path. `memory_bytes` are resident now.
     """
 
     processor: str
@@ -144,6 +146,7 @@ class WorkerProgress(NamedTuple):
     unanswered: float = 0.0
     doing: str = ""
     partitions: tuple[PartitionProgress, ...] = ()
+    memory_bytes: int = 0
 
     @property
     def ready(self) -> bool:

@@ -11,6 +11,9 @@ Config = dict[str, str | int | bool | object]
 
 MOST_BATCH_BYTES = 1_000_000  # librdkafka's own default, just below a topic's
 
+READERS_SHARE = 0.25  # of the prefetch budget, for changelogs, tables and what comes back
+RECORD_OVERHEAD = 400  # bytes that librdkafka keeps around a record (measured)
+
 client_log = logging.getLogger("streams.kafka")
 
 
@@ -32,7 +35,7 @@ def group_consumer(settings: Settings, group: str, instance: str) -> Config:
     From SIGKILL to the restarted worker's first record: 1.3 s so, 46 s with dynamic members (measured).
     """
     return {
-        **_prefetch(settings),
+        **_prefetch(settings, 1 - READERS_SHARE),
         **common(settings, instance, "C"),
         "group.id": group,
         "group.instance.id": instance,
@@ -47,7 +50,7 @@ def group_consumer(settings: Settings, group: str, instance: str) -> Config:
 def reader(settings: Settings, client_id: str) -> Config:
     """Configure an assign-only consumer: it has a group id because librdkafka wants one, and never commits."""
     return {
-        **_prefetch(settings),
+        **_prefetch(settings, READERS_SHARE),
         **common(settings, client_id, "C"),
         "group.id": f"{client_id}.reader",
         **_COMMITTED_READS,
@@ -89,14 +92,19 @@ def milliseconds(length: timedelta) -> int:
     return int(length.total_seconds() * 1000)
 
 
-def _prefetch(settings: Settings) -> Config:
-    """Keep the fetch queue full without holding more than the budget.
+def _prefetch(settings: Settings, share: float) -> Config:
+    """Keep the fetch queue full without holding more than a share of the worker's budget.
 
-    librdkafka's own back-off of 1000 ms lets a fast consumer idle most of the time (measured: a third of the rate).
+    librdkafka counts records and the bytes of their values apart, each over all partitions of a client; what it keeps
+    around a record counts nowhere. A fetch that was asked for just below a bound comes on top (ADR 17). Its own
+    back-off of 1000 ms lets a fast consumer idle most of the time (measured: a third of the rate).
     """
+    budget = int(settings.prefetch_bytes * share)
+    records = min(settings.prefetch_records, budget // 2 // RECORD_OVERHEAD)
     return {
-        "queued.min.messages": settings.prefetch_records,
-        "queued.max.messages.kbytes": settings.prefetch_bytes >> 10,
+        "queued.min.messages": max(1, records),
+        "queued.max.messages.kbytes": max(1, (budget - records * RECORD_OVERHEAD) >> 10),
+        "fetch.max.bytes": max(MOST_BATCH_BYTES, budget // 8),
         "fetch.queue.backoff.ms": 10,
         "fetch.wait.max.ms": 100,  # a rewind at the end of a log waits for the fetch that is under way
     }

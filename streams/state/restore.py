@@ -66,19 +66,25 @@ class Restorer:
 
     def begin(self, states: Iterable[TaskState]) -> None:
         """Take up the sources of tasks that were just opened; unusable local state is dropped and read anew."""
-        for state in states:
-            bounds = self._bounds(state.sources())
-            if any(not _continues(position, bounds[tp]) for tp, position in state.sources().items()):
-                _log.warning("state wiped", reason="its topics do not continue it", topics=[tp.topic for tp in bounds])
-                state.wipe()
-            self._states.update(dict.fromkeys(bounds, state))
-            self._targets.update(
-                {tp: at.end for tp, at in bounds.items() if (state.sources()[tp] or at.start) < at.end}
-            )
-            self._at.update({tp: state.sources()[tp] or bounds[tp].start for tp in bounds if tp in self._targets})
-            following = {tp: at for tp, at in state.sources().items() if tp in self._targets or state.is_table(tp)}
-            if following:
-                self._reader.follow({tp: bounds[tp].start if at is None else at for tp, at in following.items()})
+        opened = list(states)
+        bounds = self._bounds([source for state in opened for source in state.sources()])
+        following: dict[TopicPartition, int | None] = {}
+        for state in opened:
+            following |= self._take_up(state, {source: bounds[source] for source in state.sources()})
+        if following:  # all at once: each call goes through every partition that is followed
+            self._reader.follow(following)
+
+    def _take_up(self, state: TaskState, bounds: Mapping[TopicPartition, Bounds]) -> dict[TopicPartition, int]:
+        """Note how far one task has to read, and return what of it is to be followed from where."""
+        if any(not _continues(position, bounds[tp]) for tp, position in state.sources().items()):
+            _log.warning("state wiped", reason="its topics do not continue it", topics=[tp.topic for tp in bounds])
+            state.wipe()
+        begin = {tp: bounds[tp].start if at is None else at for tp, at in state.sources().items()}
+        self._states.update(dict.fromkeys(bounds, state))
+        behind = {tp: at for tp, at in begin.items() if at < bounds[tp].end}
+        self._targets.update({tp: bounds[tp].end for tp in behind})
+        self._at.update(behind)
+        return {tp: at for tp, at in begin.items() if tp in behind or state.is_table(tp)}
 
     def poll(self, timeout: float = 0.0) -> None:
         """Apply what the reader has; each source's rows and position in one write."""
@@ -113,27 +119,29 @@ class Restorer:
 
     def left(self, state: TaskState) -> int:
         """Return how many offsets the sources of a task are away from their targets; from any thread."""
-        ours = [(tp, target) for tp, target in tuple(self._targets.items()) if self._states.get(tp) is state]
-        return sum(max(0, target - self._at.get(tp, target)) for tp, target in ours)
+        targets = [(tp, target) for tp in state.sources() if (target := self._targets.get(tp)) is not None]
+        return sum(max(0, target - self._at.get(tp, target)) for tp, target in targets)
 
-    def forget(self, state: TaskState) -> None:
-        """Stop reading for a task that is given up."""
-        sources = [source for source in state.sources() if source in self._states]
+    def forget(self, states: Iterable[TaskState]) -> None:
+        """Stop reading for tasks that are given up."""
+        sources = [source for state in states for source in state.sources() if source in self._states]
         for source in sources:
             del self._states[source]
             self._targets.pop(source, None)
             self._at.pop(source, None)
         self._reader.unfollow(sources)
 
-    def feed(self, source: TopicPartition, fed: Fed) -> None:
-        """Give somebody the records of a partition, from where it is done."""
-        self._fed[source] = fed
-        self._reader.follow({source: fed.done})
+    def feed(self, fed: Mapping[TopicPartition, Fed]) -> None:
+        """Give somebody the records of each partition, from where it is done."""
+        if fed:
+            self._fed.update(fed)
+            self._reader.follow({source: one.done for source, one in fed.items()})
 
-    def unfeed(self, source: TopicPartition) -> None:
+    def unfeed(self, sources: Iterable[TopicPartition]) -> None:
         """Stop giving."""
-        if self._fed.pop(source, None) is not None:
-            self._reader.unfollow([source])
+        given = [source for source in sources if self._fed.pop(source, None) is not None]
+        if given:
+            self._reader.unfollow(given)
 
     def _reached(self, source: TopicPartition, position: int) -> None:
         """Note progress. The end event counts too: the last record may be a marker or have been compacted away."""

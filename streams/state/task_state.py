@@ -11,7 +11,7 @@ from streams.errors import HandlerError, UsageError
 from streams.failpoints import Failpoint, reach
 from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
-from streams.state.overlay import Overlay, UndoLog
+from streams.state.overlay import CACHE_BYTES, Overlay, UndoLog
 from streams.state.protocol import StateStore
 from streams.state.stamps import Committed, committed_rows
 from streams.topic import Store, Table
@@ -45,6 +45,7 @@ class Member(Generic[K, V]):
         codec: Codec[V],
         backend: StateStore,
         undo: UndoLog,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.declared = declared
         self.name = source.topic  # in the backend: a store and a table may go by the same name, their topics differ
@@ -55,7 +56,7 @@ class Member(Generic[K, V]):
         self.encode_key = key_codec.encode
         self.decode_key = key_codec.decode
         self._backend = backend
-        self.overlay: Overlay[K, V] = Overlay(self._load, undo)
+        self.overlay: Overlay[K, V] = Overlay(self._load, undo, cache_bytes)
         self.doubtful: dict[bytes, int] = {}  # keys whose newest row in the changelog was not committed, see `stamps`
 
     def _load(self, key: K) -> tuple[V | None, int]:
@@ -109,8 +110,9 @@ class TaskState:
         sources: Mapping[Declared, TopicPartition] | None = None,
         codecs: Mapping[Declared, Codec[Any]] | None = None,
         foreign: Callable[[bytes], int | None] = lambda _key: None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """`foreign` names the partition of a key if it is not this task's own."""
+        """`foreign` names the partition of a key if it is not this task's own; `cache_bytes` is for each store."""
         self.undo = UndoLog()
         self._backend = backend
         self._foreign = foreign
@@ -120,7 +122,7 @@ class TaskState:
         self._members: dict[Declared, Member[Any, Any]] = {}
         if backend is not None and sources is not None and codecs is not None:
             for declared, source in sources.items():
-                self._members[declared] = Member(declared, source, codecs[declared], backend, self.undo)
+                self._members[declared] = Member(declared, source, codecs[declared], backend, self.undo, cache_bytes)
         self._by_source = {member.source: member for member in self._members.values()}
         self._committed = Committed()
         self._stores = [member for member in self._members.values() if not member.is_table]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +12,8 @@ from streams.health.board import Board
 from streams.health.judge import problems
 from streams.health.metrics import Metrics
 from streams.health.progress import PartitionProgress, Stopwatch, Totals, WorkerProgress
+from streams.health.report import Report
+from streams.health.usage import usage
 
 NOW_MS = 1_000_000
 
@@ -116,3 +120,50 @@ def test_before_anything_is_known_there_is_still_an_answer() -> None:
     _, metrics = board()
     found = samples(metrics)
     assert found["streams_workers", (("processor", "shop.count"), ("state", "starting"))] == 1
+
+
+def test_each_worker_tells_its_cpu_time_memory_and_start() -> None:
+    now = 0.0
+    made = Board(lambda: now)
+    metrics = Metrics(made.views, lambda _: True, lambda: NOW_MS)
+    place = made.place("count", "shop.count")
+    made.started(place)
+    starting = progress({})._replace(joined=False, memory_bytes=50 << 20)
+    now = 1.0
+    made.put(place, starting)
+    assert made.views()[0].start_seconds is None
+    now = 3.0
+    ready = progress({})
+    made.put(place, ready._replace(memory_bytes=60 << 20, totals=ready.totals._replace(cpu_seconds=1.0)))
+    now = 5.0
+    made.put(place, ready._replace(memory_bytes=70 << 20, totals=ready.totals._replace(cpu_seconds=1.5)))
+    worker = (("processor", "shop.count"), ("slot", "0"))
+    found = samples(metrics)
+    assert found["streams_worker_memory_bytes", worker] == 70 << 20
+    assert found["streams_worker_start_seconds", worker] == 3.0
+    assert found["streams_cpu_seconds_total", worker[:1]] == 1.5
+    assert made.views()[0].cores == 0.25
+    [told] = Report(made, 60, lambda: now, lambda: NOW_MS).health().content["workers"]
+    assert (told["start_seconds"], told["cpu_seconds"], told["cores"], told["memory_bytes"]) == (
+        3.0,
+        1.5,
+        0.25,
+        70 << 20,
+    )
+    made.ended(place)
+    made.started(place)
+    found = samples(metrics)
+    assert found["streams_cpu_seconds_total", worker[:1]] == 1.5  # of the process before
+    assert ("streams_worker_memory_bytes", worker) not in found
+    assert made.views()[0].start_seconds is None
+
+
+def test_a_process_measures_itself() -> None:
+    before = usage()
+    held = bytearray(os.urandom(1 << 20)) * 64
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    after = usage()
+    assert after.memory_bytes - before.memory_bytes > len(held) * 0.8
+    assert 0.05 <= after.cpu_seconds - before.cpu_seconds < 5

@@ -226,8 +226,8 @@ def test_a_partition_that_is_given_up_leaves_nothing_behind() -> None:
     bench = Bench({ZERO: 5}, redrive="g.redrive")
     bench.partitions.open([ZERO, ONE])
     bench.take()
-    bench.partitions.close(ZERO)
-    bench.partitions.close(ZERO)
+    bench.partitions.close([ZERO])
+    bench.partitions.close([ZERO])
 
     assert bench.take()[:2] == [("lanes close", ZERO), ("unfollow", [BACK_0])]
     assert list(bench.partitions.owned) == list(bench.partitions.states) == [ONE]
@@ -237,3 +237,17 @@ def test_a_partition_that_is_given_up_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize(("partitions", "shown"), [([ONE, ZERO], [0, 1]), ([], [])])
 def test_the_log_has_their_numbers(partitions: list[TopicPartition], shown: list[int]) -> None:
     assert numbers(partitions) == shown
+
+
+def test_many_partitions_are_followed_and_given_up_with_one_call() -> None:
+    bench = Bench({ZERO: 5, ONE: 6, BACK_0: 2}, redrive="g.redrive")
+    back_1 = TopicPartition("g.redrive", 1)
+    bench.partitions.open([ZERO, ONE])
+    assert bench.take() == [
+        ("committed", [ZERO, ONE, BACK_0, back_1], 7.0),
+        ("assign", {ZERO: 5, ONE: 6}),
+        "bounds",
+        ("follow", {BACK_0: 2, back_1: None}),
+    ]
+    bench.partitions.close([ZERO, ONE])
+    assert [told for told in bench.take() if told[0] == "unfollow" and told[1]] == [("unfollow", [BACK_0, back_1])]

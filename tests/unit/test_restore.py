@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rig import Appended, Items
 
 from streams import App
 from streams.avro.codec import Codec
-from streams.record import Record, TopicPartition
+from streams.record import Positions, Record, TopicPartition
 from streams.state.backend import Backend
 from streams.state.restore import Bounds, Restorer
 from streams.state.task_state import TaskState
@@ -57,7 +58,7 @@ class Rig:
             self.restorer.poll()
 
     def reopen(self) -> None:
-        self.restorer.forget(self.state)
+        self.restorer.forget([self.state])
         self.state.close()
         self.state = self.opened()
 
@@ -184,7 +185,7 @@ def test_a_task_that_is_given_up_is_read_no_longer(rig: Rig) -> None:
     rig.change("a", 1)
     rig.name("a", 1)
     rig.restorer.begin([rig.state])
-    rig.restorer.forget(rig.state)
+    rig.restorer.forget([rig.state])
     assert rig.reader.cursors == {}
     assert rig.restorer.remaining() == {}
     rig.restorer.poll()
@@ -212,9 +213,45 @@ def test_tasks_do_not_disturb_each_other(tmp_path: Path) -> None:
         restorer.poll()
     assert not restorer.is_ready(states[1])
     assert states[0].get(lists, "a") == Items(items=(0,))
-    restorer.forget(states[0])
+    restorer.forget(states[:1])
     while not restorer.is_ready(states[1]):
         restorer.poll()
     assert states[1].get(lists, "a") == Items(items=(1,))
+    for state in states:
+        state.close()
+
+
+def test_many_tasks_are_taken_up_with_one_question_and_one_call(tmp_path: Path) -> None:
+    """A call goes through all partitions that are followed: one for each of a thousand tasks would crawl."""
+    log = Log([TopicSpec("changelog", 3, {})])
+    told: list[Any] = []
+
+    class Noting(MemoryReader):
+        def follow(self, positions: Positions) -> None:
+            told.append(dict(positions))
+            super().follow(positions)
+
+        def unfollow(self, partitions: Iterable[TopicPartition]) -> None:
+            told.append(list(partitions))
+            super().unfollow(partitions)
+
+    def bounds(sources: Iterable[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        told.append("bounds")
+        return log.bounds(sources)
+
+    restorer = Restorer(Noting(log, 1), bounds)
+    places = [TopicPartition("changelog", number) for number in range(3)]
+    states = [
+        TaskState(Backend(tmp_path / str(n), ["changelog"], boot_id="one"), {lists: places[n]}, {lists: ITEMS})
+        for n in range(3)
+    ]
+    [frame] = ITEMS.encode([Items(items=(1,))])
+    for number in range(3):
+        log.append(Record("changelog", b"a", frame, 0, number))
+    restorer.begin(states)
+    assert told == ["bounds", dict.fromkeys(places, 0)]
+    told.clear()
+    restorer.forget(states)
+    assert told == [places]
     for state in states:
         state.close()

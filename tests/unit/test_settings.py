@@ -11,7 +11,15 @@ import pytest
 
 from streams.errors import UsageError
 from streams.kafka import config
-from streams.settings import OURS, Settings, librdkafka_properties, load_settings, parse_properties, require
+from streams.settings import (
+    OURS,
+    Settings,
+    given_settings,
+    librdkafka_properties,
+    load_settings,
+    parse_properties,
+    require,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +194,20 @@ def test_an_address_that_nothing_configures_is_asked_for() -> None:
     with pytest.raises(UsageError) as raised:
         require(None, "bootstrap_servers")
     assert "STREAMS_BOOTSTRAP_SERVERS" in str(raised.value)
+
+
+@pytest.mark.parametrize("megabytes", [1, 8, 128, 1024])
+def test_both_consumers_of_a_worker_stay_within_the_prefetch_budget(megabytes: int) -> None:
+    """Records are bounded by their number with what is kept around them, and by the bytes of their values."""
+    given = given_settings({"bootstrap_servers": "nowhere:1", "prefetch_bytes": megabytes << 20})
+    clients = [config.group_consumer(given, "g", "i"), config.reader(given, "r")]
+    held = 0
+    for client in clients:
+        records, kilobytes, fetch = (
+            int(str(client[name])) for name in ("queued.min.messages", "queued.max.messages.kbytes", "fetch.max.bytes")
+        )
+        held += records * config.RECORD_OVERHEAD + (kilobytes << 10)
+        assert records >= 300
+        assert fetch <= max(config.MOST_BATCH_BYTES, megabytes << 17)
+    assert (megabytes << 20) * 0.98 <= held <= megabytes << 20
+    assert int(str(clients[0]["queued.min.messages"])) <= given.prefetch_records

@@ -320,3 +320,14 @@ def wait_until(what: Callable[[], bool]) -> None:
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_worker_takes_as_many_files_as_it_may() -> None:
+    """Two for each partition with state: the usual bound of 1,024 ends at 500 partitions."""
+    program = (
+        "import resource as r; from streams.supervisor import _allow_files as allow; "
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (200, hard)); allow(); "
+        "print(r.getrlimit(r.RLIMIT_NOFILE)[0] == hard > 200)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "True\n"

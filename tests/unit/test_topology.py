@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -342,3 +343,22 @@ def test_a_policy_that_is_none_is_refused() -> None:
 
     with pytest.raises(UsageError, match="on_failure='STOP'"):
         app.processor(items, on_failure="STOP")(handle)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_a_processors_own_commit_interval_counts_before_its_stores() -> None:
+    declared, source = fresh()
+    store = declared.store("lists", str, Items, commit_every="2s")
+    declared.processor(source, uses=[store], commit_every="20ms")(takes_items)
+    declared.processor(source, commit_every=timedelta(seconds=1))(takes_none)
+    found = {name: one.commit_every for name, one in declared.processors.items()}
+    assert found == {"takes_items": timedelta(milliseconds=20), "takes_none": timedelta(seconds=1)}
+    inside = declared.in_namespace("mine").processors["takes_none"].commit_every
+    assert inside == timedelta(seconds=1)
+
+    async def sends(item: Item, _ctx: Context) -> None:
+        del item
+
+    declared.effect(source, commit_every="3s")(sends)
+    assert declared.processors["sends"].commit_every == timedelta(seconds=3)
+    with pytest.raises(UsageError, match="not a duration"):
+        declared.processor(source, commit_every="20")(sends)
