@@ -34,8 +34,10 @@ from streams.avro.model import schema_of
 from streams.avro.registry import Registry
 from streams.embedded import Addresses, Cluster
 from streams.kafka.admin import Admin
+from streams.record import TopicPartition
 from streams.settings import Settings
 
+LONGEST_DEPLOY = 300.0  # seconds
 SETTLE = 3.0  # seconds between the last record and what counts as idle
 
 
@@ -68,12 +70,14 @@ class Bench:
         self._addresses = addresses
         self._scratch = scratch
         settings = Settings(bootstrap_servers=addresses.bootstrap_servers, state_dir=scratch)
-        self._admin = Admin(settings, 60.0)
+        self._admin = Admin(settings, LONGEST_DEPLOY)
         self._registry = Registry(addresses.schema_registry_url)
 
     def deploy(self, app: App) -> int:
         """Make an app's topics and fill its input; return how many records that are."""
         self._admin.create_topics(app.topics())
+        for spec in app.topics():  # answered before the partitions have leaders
+            self._admin.ranges(TopicPartition(spec.name, number) for number in range(spec.partitions))
         ids = {
             subject: self._registry.register(subject, [schema_of(model).text], "BACKWARD")[-1]
             for subject, model in app.contracts()

@@ -93,7 +93,7 @@ def main() -> None:
         "value_bytes": 100,
         "batch": 1_000,
         "restore_batch": 5_000,
-        "rocksdb_cache_mb": 128,
+        "rocksdb_cache_mb": (chosen.memory_mb or 512) // 4,
         "rocksdb_write_buffer_mb": 32,
         "rocksdb_no_wal": False,
     }
