@@ -145,9 +145,7 @@ def _assemble(
     resources.callback(watch.close)
     watch.start()
     if send is not None:
-        ends = EndWatch(
-            lambda: list(worker.owned), lambda asked: {tp: at.end for tp, at in admin.ranges(asked).items()}
-        )
+        ends = EndWatch(lambda: list(worker.owned), admin.ends)
         resources.callback(ends.close)
         ends.start()
         every = commit_every.total_seconds()

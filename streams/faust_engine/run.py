@@ -171,7 +171,7 @@ class _Worker:
 
     def _report(self, host: Host, send: Send) -> None:
         admin = self._admin
-        ends = EndWatch(lambda: list(host.owned), lambda asked: {tp: at.end for tp, at in admin.ranges(asked).items()})
+        ends = EndWatch(lambda: list(host.owned), admin.ends)
         self._resources.callback(ends.close)
         ends.start()
         every = commit_interval(self._processor, self._settings).total_seconds()

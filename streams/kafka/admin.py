@@ -168,9 +168,13 @@ class Admin:
         A restore has to go that far: behind the last stable offset there may be records whose transaction is
         committed, only its marker has not arrived there yet.
         """
-        asked = [Assigned(*tp) for tp in partitions]
-        starts, ends = self._offsets(asked, OffsetSpec.earliest()), self._offsets(asked, OffsetSpec.latest())
+        asked = list(partitions)
+        starts, ends = self._offsets([Assigned(*tp) for tp in asked], OffsetSpec.earliest()), self.ends(asked)
         return {tp: Range(starts[tp], ends[tp]) for tp in starts}
+
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the high watermark of each partition."""
+        return self._offsets([Assigned(*tp) for tp in partitions], OffsetSpec.latest())
 
     def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int | None]:
         """Return the offset of each partition's first record of that time or later; None where there is none yet."""

@@ -13,6 +13,7 @@ from streams.errors import StreamsError
 from streams.record import TopicPartition
 
 EVERY = 2.0  # seconds
+RESTS = 20  # times what a look costs: of a thousand partitions it is tens of milliseconds of CPU
 
 
 class EndWatch(threading.Thread):
@@ -42,8 +43,11 @@ class EndWatch(threading.Thread):
 
     def run(self) -> None:
         """Ask until it is closed; the thread's own."""
-        while not self._ended.wait(EVERY):
+        cost = 0.0
+        while not self._ended.wait(max(EVERY, RESTS * cost)):
+            before = time.thread_time()
             self.look()
+            cost = time.thread_time() - before
 
     def close(self) -> None:
         """Ask no more."""

@@ -119,6 +119,9 @@ def test_a_stale_idea_of_who_leads_is_renewed(broker: Broker, admin: Admin, code
     broker.offsets = [code, SimpleNamespace(offset=3), SimpleNamespace(offset=9)]
     assert admin.ranges([Partition("posts", 0)]) == {Partition("posts", 0): (3, 9)}
     assert broker.asked == ["offsets", "topics", "offsets", "offsets"]
+    broker.offsets = [SimpleNamespace(offset=9)]
+    assert admin.ends([Partition("posts", 0)]) == {Partition("posts", 0): 9}
+    assert broker.asked[4:] == ["offsets"]
 
 
 def test_a_topic_that_does_not_exist_is_told_at_once(broker: Broker, admin: Admin) -> None:

@@ -22,6 +22,7 @@ from streams.partitions import Partitions
 from streams.record import TopicPartition
 from streams.task import Task
 from streams.testing import MemoryDriver
+from streams.watch import ends
 from streams.watch.ends import EndWatch
 from streams.worker import Worker
 
@@ -333,3 +334,30 @@ def test_a_look_at_something_that_changes_is_passed_over() -> None:
     reporter.start()
     reporter.close()
     assert looks == 2
+
+
+def test_a_look_at_ends_that_costs_much_is_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand partitions it is tens of milliseconds of CPU: an idle worker would do little else."""
+    monkeypatch.setattr(ends, "EVERY", 0.001)
+    looks: dict[str, int] = {}
+
+    def watched(name: str, cost: float) -> EndWatch:
+        def ask(_: object) -> dict[TopicPartition, int]:
+            looks[name] = looks.get(name, 0) + 1
+            until = time.thread_time() + cost
+            while time.thread_time() < until:
+                pass
+            return {}
+
+        return EndWatch(lambda: [INPUT], ask)
+
+    both = [watched("dear", 0.05), watched("cheap", 0.0)]
+    for watch in both:
+        watch.start()
+    time.sleep(0.9)
+    for watch in both:
+        watch.close()
+        watch.join(5)
+    print(looks)
+    assert looks["dear"] == 1
+    assert looks["cheap"] > 5
