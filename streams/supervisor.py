@@ -231,7 +231,7 @@ def _read(snapshots: Connection, board: Board, place: int) -> None:
 
 
 def _allow_files() -> None:
-    """Take as many files as one may: each partition with state has two open, and 1,024 is the usual bound."""
+    """Take as many files as one may: each partition with state has three open, and 1,024 is the usual bound."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # a system's own bound may be below what it tells
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -13,7 +13,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 CACHE_BYTES = 8 << 20  # of encoded values; as live objects they take several times that
-_ENTRY_BYTES = 250  # what a cached key costs beside its value, in the same measure; small ones take 500 to 850 (measured)
+_ENTRY_BYTES = (
+    250  # what a cached key costs beside its value, in the same measure; small ones take 500 to 850 (measured)
+)
 
 
 class _Absent:

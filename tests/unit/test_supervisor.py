@@ -323,7 +323,7 @@ def wait_until(what: Callable[[], bool]) -> None:
 
 
 def test_a_worker_takes_as_many_files_as_it_may() -> None:
-    """Two for each partition with state: the usual bound of 1,024 ends at 500 partitions."""
+    """Three for each partition with state: the usual bound of 1,024 ends at 300 partitions."""
     program = (
         "import resource as r; from streams.supervisor import _allow_files as allow; "
         "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (200, hard)); allow(); "
