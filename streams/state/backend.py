@@ -148,7 +148,7 @@ class Backend:
             max_dbs=len(self._names) + 1,
             sync=False,
             metasync=False,
-            readahead=False,  # a key beyond memory would bring in 128 KB beside its page (measured: a hundredth of the rate)
+            readahead=False,  # beyond memory each key would bring in 128 KB beside its page (ADR 17)
             mode=0o600,
         )
 

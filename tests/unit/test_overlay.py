@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import Appended, Items
+from rig import Appended, Item, Items
 
-from streams import App, UsageError
+from streams import SKIP, App, Context, UsageError
+from streams.assembly import CACHED_BYTES, open_state
 from streams.avro.codec import Codec
 from streams.errors import EncodeError, HandlerError
 from streams.record import Record, TopicPartition
 from streams.state.backend import Backend
-from streams.state.overlay import Overlay, UndoLog
+from streams.state.overlay import CACHE_BYTES, Overlay, UndoLog
 from streams.state.task_state import TaskState
 
 KEYS = st.sampled_from("abc")
@@ -318,3 +319,24 @@ def test_a_wipe_forgets_rows_and_positions(state: TaskState) -> None:
     assert state._backend is not None
     assert state._backend.get(CHANGELOG.topic, b"a") is None
     assert set(state.sources().values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("partitions", "expected"), [(1, CACHE_BYTES), (4, CACHE_BYTES), (1_000, CACHED_BYTES // 1_000)]
+)
+def test_the_caches_of_many_partitions_share_a_budget(tmp_path: Path, partitions: int, expected: int) -> None:
+    app = App("cached")
+    source, kept = app.topic("in", Item, key="key", partitions=partitions), app.store("kept", str, Items)
+
+    @app.processor(source, uses=[kept], on_failure=SKIP)
+    def handle(item: Item, _ctx: Context) -> None:
+        del item
+
+    processor = app.processors["handle"]
+    codecs = {topic: Codec(Items, 1) for topic in processor.state().values()}
+    state = open_state(processor, codecs, 0, tmp_path, lambda names: Backend(tmp_path, names))
+    for number in range(2 * expected // 250):
+        state.get(kept, f"absent {number}")
+    overlay = state._members[kept].overlay
+    assert expected * 0.8 <= overlay._cached <= expected
+    state.close()
