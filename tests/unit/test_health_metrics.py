@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Mapping
 
@@ -166,4 +167,5 @@ def test_a_process_measures_itself() -> None:
         pass
     after = usage()
     assert after.memory_bytes - before.memory_bytes > len(held) * 0.8
+    assert after.memory_bytes <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 * 1.02  # and not its map
     assert 0.05 <= after.cpu_seconds - before.cpu_seconds < 5
