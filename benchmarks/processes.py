@@ -114,10 +114,11 @@ class Bench:
             figures = _over(command, idle)
             dealt_with = sum(command.done().values())
             drained = command.end()
-        if dealt_with != expected:
+        if dealt_with < expected:  # what an aborted transaction had is dealt with, and counted, again
             raise BenchmarkError(f"{dealt_with} records dealt with, {expected} there")
         return {
             "records_compared": expected,
+            "redone": dealt_with - expected,
             "ready_seconds": round(ready, 2),
             "first_record_seconds": round(first, 2),
             "every_partition_seconds": round(every, 2),
