@@ -90,15 +90,14 @@ def records(live: Live) -> dict[int, RawRecord]:
 
 
 def transact(live: Live, when: int, *, commit: bool) -> None:
-    """Write a record for every key in a transaction."""
-    producer = Producer(
-        {
-            "bootstrap.servers": live.settings.bootstrap_servers,
-            "transactional.id": uuid.uuid4().hex,
-            "partitioner": "murmur2_random",
-            "compression.type": "zstd",
-        }
-    )
+    """Write a record for every key in a transaction; its markers are written when this returns."""
+    config: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": live.settings.bootstrap_servers,
+        "transactional.id": uuid.uuid4().hex,
+        "partitioner": "murmur2_random",
+        "compression.type": "zstd",
+    }
+    producer = Producer(config)
     producer.init_transactions(30)
     producer.begin_transaction()
     for key in KEYS:
@@ -109,6 +108,7 @@ def transact(live: Live, when: int, *, commit: bool) -> None:
         producer.commit_transaction(30)
     else:
         producer.abort_transaction(30)
+    Producer(config).init_transactions(30)  # the coordinator writes markers later than it answers; this waits for them
 
 
 def begin(kafka: Kafka, folder: Path, engine: str) -> Run:
