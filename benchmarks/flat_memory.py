@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.events import Post
 from benchmarks.programs import flat
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.command import Command
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, run_program
 from benchmarks.suite.inputs import frames
 from benchmarks.suite.manifest import surroundings
 from benchmarks.suite.processes import footprint
@@ -146,8 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    run_program(main)

@@ -25,7 +25,7 @@ from benchmarks.events import Post
 from benchmarks.programs import shapes
 from benchmarks.programs.wire import Contract
 from benchmarks.suite.command import Command
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, run_program
 from benchmarks.suite.manifest import surroundings
 from benchmarks.suite.processes import Footprint, footprint
 from benchmarks.suite.watch import busy_seconds, cpu_seconds
@@ -177,8 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    run_program(main)

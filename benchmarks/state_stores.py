@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.environments import PROGRAMS, ROOT, Own, PythonEnvironment
-from benchmarks.suite.errors import BenchmarkError
+from benchmarks.suite.errors import BenchmarkError, run_program
 from benchmarks.suite.manifest import surroundings
 
-ENVIRONMENTS = {
+ENVIRONMENTS: Mapping[str, Own | PythonEnvironment] = {
     "lmdb": Own(["lmdb"]),
     "rocksdb": PythonEnvironment("rocksdb", ["rocksdict==0.3.29"]),
 }
@@ -60,10 +60,9 @@ def run(store: str, job: Mapping[str, Any], folder: Path, cgroup: Path | None) -
     environment = ENVIRONMENTS[store]
     environment.prepare()
     folder.mkdir()
-    python = sys.executable if store == "lmdb" else str(environment.python)  # type: ignore[union-attr]
     told = {**job, "store": store, "folder": str(folder / "state"), "cgroup": str(cgroup) if cgroup else ""}
     done = subprocess.run(
-        [python, str(PROGRAMS / "store_work.py")],
+        [str(environment.python), str(PROGRAMS / "store_work.py")],
         input=json.dumps(told),
         capture_output=True,
         text=True,
@@ -111,8 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    run_program(main)

@@ -32,7 +32,7 @@ class Command:
     def __init__(self, target: str, workers: int, addresses: Addresses, state: Path) -> None:
         self._port = _free_port()
         self._resources = ExitStack()
-        self._log = self._resources.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - it is
+        self._log = self._resources.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - closed with the stack
         self._began = time.perf_counter()
         self.process = subprocess.Popen(
             [

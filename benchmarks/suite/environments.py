@@ -47,6 +47,11 @@ class Own:
 
     packages: Sequence[str]
 
+    @property
+    def python(self) -> Path:
+        """The interpreter."""
+        return Path(sys.executable)
+
     def prepare(self) -> None:
         """There is nothing to make."""
 

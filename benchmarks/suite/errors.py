@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 from confluent_kafka import KafkaException
 
@@ -19,3 +21,13 @@ class WrongOutputError(BenchmarkError):
 
 # What ends one run and not the job: the contender, its topics, or Kafka failed.
 FAILURES: Final = (BenchmarkError, StreamsError, KafkaException, OSError)
+
+
+def run_program(main: Callable[[], object]) -> NoReturn:
+    """Run a program and end with 1, and the reason on stderr, where there is no figure."""
+    try:
+        main()
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
