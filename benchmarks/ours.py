@@ -16,6 +16,7 @@ from events import Audience, Headline, Post
 from meter import Meter
 
 from streams import App, Context, assembly
+from streams.ahead import Meanwhile, nothing
 from streams.kafka.consumer import GroupConsumer
 from streams.kafka.producer import TransactionalProducer
 from streams.logs import configure_logs
@@ -51,8 +52,8 @@ def watched(meter: Meter) -> dict[str, Any]:
             return polled
 
     class WatchedProducer(TransactionalProducer):
-        def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
-            super().commit(offsets, group)
+        def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile = nothing) -> None:
+            super().commit(offsets, group, meanwhile)
             meter.committed({tp.partition: at for tp, at in offsets.items()})
 
     return {"GroupConsumer": WatchedConsumer, "TransactionalProducer": WatchedProducer}

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from streams.ahead import Meanwhile, nothing
 from streams.checkpoint import Checkpoint
 from streams.errors import (
     AbortedError,
@@ -33,7 +34,7 @@ from streams.lanes.handling import Handling
 from streams.owned import Owned
 from streams.partitions import Partitions, numbers
 from streams.ports import Input, Output
-from streams.record import TopicPartition
+from streams.record import Polled, TopicPartition
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer
 from streams.stepper import Stepper
@@ -43,8 +44,10 @@ _log = structlog.get_logger(__name__)
 
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
+MOST_AHEAD = 4_000  # records that are polled before their turn, to be decoded while a commit is under way
+MOST_AHEAD_BYTES = 512 << 10  # of a poll; after a larger one nothing is polled before its turn
 REPORT_EVERY = 10.0  # seconds
-_PARTITION = attrgetter("partition")
+_PARTITION, _VALUE = attrgetter("partition"), attrgetter("value")
 
 
 class Worker:
@@ -89,6 +92,7 @@ class Worker:
         self._partitions = Partitions(consumer, restorer, open_task, self._handling, redrive_topic, stable_timeout)
         self._loops = loops
         self._poll_records = poll_records
+        self._polled_bytes = 0
         self._checkpoint = Checkpoint(
             producer,
             self._partitions.states,
@@ -142,7 +146,7 @@ class Worker:
             self._work_off(self._stepper.steps())
             self._mark_ends()
             if self._checkpoint.due():
-                self._commit()
+                self._commit(self._stepper.decode_ahead)
         except AbortedError as error:
             self._start_over(error)
         self._report()
@@ -234,8 +238,21 @@ class Worker:
         busy, running = self._stepper.runnable(), self._handling.running > 0
         soon = IDLE_POLL / 10 if running or self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
         wait = 0.0 if busy or running or self._stepper.has_work() else soon
-        polled = self._consumer.poll(1 if busy else self._poll_records, wait)
+        polled = self._poll(1 if busy and not self._has_room() else self._poll_records, wait)
+        while len(polled.records) == self._poll_records and self._has_room():
+            polled = self._poll(self._poll_records, 0.0)
+        self._partitions.release()
+        self._handling.turn(0.0 if busy or polled.records or not running else soon)
+
+    def _has_room(self) -> bool:
+        """Tell whether more records may be polled than are stepped next."""
+        room = not self._handling.ahead and self._polled_bytes <= MOST_AHEAD_BYTES
+        return room and self._partitions.buffered() < MOST_AHEAD
+
+    def _poll(self, most: int, wait: float) -> Polled:
+        polled = self._consumer.poll(most, wait)
         if polled.records:
+            self._polled_bytes = sum(map(len, filter(None, map(_VALUE, polled.records))))
             reach(Failpoint.POLLED)
         if self._redo is not None:
             error, self._redo = self._redo, None
@@ -249,14 +266,13 @@ class Worker:
         for partition, end in polled.ends.items():
             if partition in owners:
                 owners[partition].reach_end(end)
-        self._partitions.release()
-        self._handling.turn(0.0 if busy or polled.records or not running else soon)
+        return polled
 
     def _work_off(self, steps: Iterator[None]) -> None:
         """Take steps, and commit between them when it is due."""
         for _ in steps:
             if self._checkpoint.due() or self._narrowing.room() < 1:
-                self._commit()
+                self._commit(self._stepper.decode_ahead)
 
     def _commit_finished(self) -> None:
         """Commit what is done, with what handlers in lanes have finished; what still runs ends into nothing."""
@@ -277,11 +293,11 @@ class Worker:
                 if end is not None:
                     self._checkpoint.mark(partition, end)
 
-    def _commit(self) -> None:
+    def _commit(self, meanwhile: Meanwhile = nothing) -> None:
         """Commit, and remember where each partition stands."""
         self.activity.begin_commit()
         try:
-            offsets = self._checkpoint.commit()
+            offsets = self._checkpoint.commit(meanwhile)
         except EncodeError as error:  # a state value; the record that put it is found like one the broker refuses
             raise AbortedError(str(error), error) from error
         if offsets:

@@ -26,6 +26,11 @@ class Decoded(NamedTuple):
     batch: RecordBatch
     errors: dict[int, DecodeError]
 
+    @property
+    def frames(self) -> int:
+        """Count the frames that it was made of."""
+        return len(self.errors) + (0 if self.batch is None else self.batch.num_rows)
+
 
 class ColumnCodec(Codec[V]):
     """Decodes frames to a record batch and encodes one; the native library and the generated code say the same.

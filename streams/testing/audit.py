@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from streams.avro.codec import Codec
 from streams.breaker import unguarded
@@ -21,10 +22,12 @@ from streams.testing.process import Cluster
 from streams.testing.replay import Expected, Fared, Place, Replay
 from streams.testing.simulation import Runtime
 from streams.testing.surface import dead_letter_of
+from streams.topic import Store
 from streams.topology import Processor
 
 A_WHILE = 0.01  # seconds between two runs of a handler: one that looks at the clock should see another time
 
+Rows = dict[bytes, bytes]
 Judgement = Callable[[str, Expected, Found], Verdict]
 
 
@@ -53,7 +56,7 @@ class Audit:
         """Find what came in another order than its inputs."""
         return self._judge(disordered, processor)
 
-    def newest(self, topic: str) -> dict[bytes, bytes]:
+    def newest(self, topic: str) -> Rows:
         """Return the newest committed row of every key of a topic."""
         return _fold(record for tp in self._cluster.log.partitions(topic) for record in self._cluster.log.read(tp, 0))
 
@@ -61,14 +64,20 @@ class Audit:
         """Return the committed rows of what waits, by partition and offset of the input."""
         if processor.waiting is None:
             return {}
-        log, codec = self._cluster.log, Codec(WaitingRecord)
-        committed = committed_by_partition(log.offsets.get(processor.group, {}), processor.redrive_topic)
+        codec = Codec(WaitingRecord)
         rows: dict[Place, WaitingRecord] = {}
-        for tp in log.partitions(processor.changelog(processor.waiting)):
-            for frame in _fold(only_committed(log.read(tp, 0), committed)).values():
+        for tp, committed in self._restored(processor, processor.waiting):
+            for frame in committed.values():
                 row = self._row(codec, frame)
                 rows[tp.partition, row.offset] = row
         return rows
+
+    def _restored(self, processor: Processor, store: Store[Any, Any]) -> Iterator[tuple[TopicPartition, Rows]]:
+        """Yield the rows that a restore of a store would find, by partition: only what was committed."""
+        log, changelog = self._cluster.log, processor.changelog(store)
+        committed = committed_by_partition(log.offsets.get(processor.group, {}), processor.redrive_topic)
+        for tp in log.partitions(changelog):
+            yield tp, _fold(only_committed(log.read(tp, 0), committed))
 
     def _row(self, codec: Codec[WaitingRecord], frame: bytes) -> WaitingRecord:
         try:
@@ -147,7 +156,12 @@ class Audit:
         topics += [name for name in log.topics if made_at(name, processor.source.name) is not None]
         return Found(
             {topic: list(self._written(topic, processor.group)) for topic in topics if topic in log.topics},
-            {processor.changelog(store): self.newest(processor.changelog(store)) for store in processor.stores},
+            {
+                processor.changelog(store): {
+                    key: row for _, rows in self._restored(processor, store) for key, row in rows.items()
+                }
+                for store in processor.stores
+            },
         )
 
     def _written(self, topic: str, group: str) -> Iterator[RawRecord]:
@@ -209,8 +223,8 @@ def _dropped(letters: Iterable[RawRecord]) -> dict[Place, int]:
     return {place: len(told) for place, told in kinds.items() if list(told.values())[-1] == DroppedError.kind}
 
 
-def _fold(records: Iterable[RawRecord]) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
+def _fold(records: Iterable[RawRecord]) -> Rows:
+    rows: Rows = {}
     for record in records:
         if record.key is not None:
             rows[record.key] = record.value or b""
