@@ -203,7 +203,7 @@ class Waiting:
 
     def _put(self, offset: int, row: WaitingRecord | None, size: int = 0) -> None:
         self._state.put(self._store, offset, row)
-        self._state.undo.append(self, offset, self.entries.get(offset), False)
+        self._state.undo.append((self, offset, self.entries.get(offset), False))
         self._changed = True
         self._apply(offset, None if row is None else _entry(row, size))
 

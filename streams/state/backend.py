@@ -195,6 +195,13 @@ class Backend:
     ) -> None:
         for name, rows in changes.items():
             database = self._databases[name]
+            if all(
+                value is not None and len(key) <= _MAX_KEY for key, value in rows
+            ):  # a third quicker than one by one
+                transaction.cursor(database).putmulti(
+                    [(_PLAIN + key, value) for key, value in rows if value is not None]
+                )
+                continue
             for key, value in rows:
                 if value is None:
                     transaction.delete(_stored_key(key), db=database)

@@ -6,8 +6,9 @@ per commit, however often it changed in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,11 +19,8 @@ _ENTRY_BYTES = (
 )
 
 
-class _Absent:
-    """Marks a key that the overlay does not hold."""
-
-
-_ABSENT = _Absent()
+ABSENT: Final = object()
+"""Stands in for the value of a key that the overlay does not hold."""
 
 
 class Undoable(Protocol):
@@ -32,19 +30,18 @@ class Undoable(Protocol):
         """Set a key to what it was before a write."""
 
 
+_Write = tuple[Undoable, Any, object, bool]  # the key, its value before, and whether that was not committed either
+
+
 class UndoLog:
     """The uncommitted writes of one task in the order they happened, so that one record's can be taken back."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Undoable, Any, object, bool]] = []
-
-    def append(self, changed: Undoable, key: object, before: object, was_dirty: bool) -> None:
+        self._entries: list[_Write] = []
+        self.append: Final = self._entries.append
         """Note what a key was before a write."""
-        self._entries.append((changed, key, before, was_dirty))
-
-    def mark(self) -> int:
+        self.mark: Final = self._entries.__len__
         """Return the point that `rollback` can go back to, until the next `clear`."""
-        return len(self._entries)
 
     def rollback(self, mark: int) -> None:
         """Take back every write since `mark`, newest first."""
@@ -61,19 +58,25 @@ class Overlay(Generic[K, V]):
     """Uncommitted writes and a cache of live objects over the committed rows of one store.
 
     `load` fetches and decodes a committed value and says its encoded size; it is asked once per key while the key
-    stays cached.
+    stays cached. `encode` gives the bytes of a key, and raises ValueError or TypeError for one that has none.
     """
 
     def __init__(
-        self, load: Callable[[K], tuple[V | None, int]], undo: UndoLog, cache_bytes: int = CACHE_BYTES
+        self,
+        load: Callable[[K], tuple[V | None, int]],
+        encode: Callable[[K], bytes],
+        undo: UndoLog,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._load = load
-        self._log = undo
+        self._encode = encode
+        self._note = undo.append
         self._cache_bytes = cache_bytes
-        self._live: dict[K, V | None] = {}
+        self.live: Final[dict[K, Any]] = {}
+        """The newest value of each key that is held; only for looking up."""
         self._sizes: dict[K, int] = {}
         self._cached = 0
-        self._dirty: dict[K, None] = {}
+        self._dirty: dict[K, bytes] = {}
 
     def __len__(self) -> int:
         """Count the keys whose newest value is not committed."""
@@ -81,55 +84,59 @@ class Overlay(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the newest value, uncommitted ones included."""
-        value = self._live.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return cast("V | None", value)
+        value: V | None = self.live.get(key, ABSENT)
+        if value is not ABSENT:
+            return value
         loaded, size = self._load(key)
-        self._live[key] = loaded
-        self._resize(key, size)
+        self.live[key] = loaded
+        charged = size + _ENTRY_BYTES
+        self._cached += charged - self._sizes.get(key, 0)
+        self._sizes[key] = charged
         self._evict()
         return loaded
 
     def newest(self, key: K, committed: V) -> V | None:
         """Return the newest value of a key that has a committed one; that is not cached."""
-        return self._live.get(key, committed)
+        newest: V | None = self.live.get(key, committed)
+        return newest
 
     def put(self, key: K, value: V | None) -> None:
-        """Set a key, or delete it with None."""
+        """Set a key, or delete it with None; a key without bytes changes nothing."""
+        encoded = self._encode(key)
         was_dirty = key in self._dirty
-        self._log.append(self, key, self._live.get(key, _ABSENT), was_dirty)
-        self._live[key] = value
+        self._note((self, key, self.live.get(key, ABSENT), was_dirty))
+        self.live[key] = value
         if not was_dirty:
-            self._dirty[key] = None
+            self._dirty[key] = encoded
 
-    def put_many(self, values: Iterable[tuple[K, V | None]]) -> None:
-        """Set or delete many keys, the last value of a key counting."""
-        live, dirty, note = self._live, self._dirty, self._log.append
-        for key, value in values:
+    def put_many(self, values: Sequence[tuple[K, V | None]]) -> None:
+        """Set or delete many keys, the last value of a key counting; one key without bytes, and none is."""
+        live, dirty, note = self.live, self._dirty, self._note
+        for (key, value), encoded in zip(values, [self._encode(key) for key, _ in values], strict=True):
             was_dirty = key in dirty
-            note(self, key, live.get(key, _ABSENT), was_dirty)
+            note((self, key, live.get(key, ABSENT), was_dirty))
             live[key] = value
             if not was_dirty:
-                dirty[key] = None
+                dirty[key] = encoded
 
     def restore(self, key: K, before: object, was_dirty: bool) -> None:
         """Undo one write of a key; called by the undo log."""
-        if before is _ABSENT:
+        if before is ABSENT:
             self.forget(key)
         else:
-            self._live[key] = cast("V | None", before)
+            self.live[key] = before
         if not was_dirty:
             del self._dirty[key]
 
-    def dirty(self) -> list[tuple[K, V | None]]:
-        """Return every key to commit with its newest value."""
-        live = self._live
-        return [(key, live[key]) for key in self._dirty]
+    def dirty(self) -> tuple[list[bytes], list[V | None]]:
+        """Return every key to commit, encoded, and its newest value."""
+        return list(self._dirty.values()), [self.live[key] for key in self._dirty]
 
     def committed(self, sizes: list[int]) -> None:
         """Say that what `dirty` returned is committed, with the encoded sizes in the same order; it stays cached."""
-        for key, size in zip(self._dirty, sizes, strict=True):
-            self._resize(key, size)
+        charged = dict(zip(self._dirty, [size + _ENTRY_BYTES for size in sizes], strict=True))
+        self._cached += sum(charged.values()) - sum(map(self._sizes.get, charged, repeat(0)))
+        self._sizes.update(charged)
         self._dirty.clear()
         self._evict()
 
@@ -141,13 +148,8 @@ class Overlay(Generic[K, V]):
 
     def forget(self, key: K) -> None:
         """Drop a key from the cache, because its committed row changed underneath."""
-        self._live.pop(key, None)
+        self.live.pop(key, None)
         self._cached -= self._sizes.pop(key, 0)
-
-    def _resize(self, key: K, size: int) -> None:
-        charged = size + _ENTRY_BYTES
-        self._cached += charged - self._sizes.get(key, 0)
-        self._sizes[key] = charged
 
     def _evict(self) -> None:
         """Drop the longest known clean keys; a good part at once, so that it is seldom done."""

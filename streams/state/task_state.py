@@ -11,7 +11,7 @@ from streams.errors import HandlerError, UsageError
 from streams.failpoints import Failpoint, reach
 from streams.keys import Key
 from streams.record import RawRecord, TopicPartition
-from streams.state.overlay import CACHE_BYTES, Overlay, UndoLog
+from streams.state.overlay import ABSENT, CACHE_BYTES, Overlay, UndoLog
 from streams.state.protocol import StateStore
 from streams.state.stamps import Committed, committed_rows
 from streams.topic import Store, Table
@@ -52,11 +52,12 @@ class Member(Generic[K, V]):
         self.source = source
         self.codec = codec
         self.is_table = isinstance(declared, Table)
+        self.model = None if isinstance(declared, Table) else declared.model
         key_codec = declared.topic.key_codec if isinstance(declared, Table) else declared.key_codec
         self.encode_key = key_codec.encode
         self.decode_key = key_codec.decode
         self._backend = backend
-        self.overlay: Overlay[K, V] = Overlay(self._load, undo, cache_bytes)
+        self.overlay: Overlay[K, V] = Overlay(self._load, self.encode_key, undo, cache_bytes)
         self.doubtful: dict[bytes, int] = {}  # keys whose newest row in the changelog was not committed, see `stamps`
 
     def _load(self, key: K) -> tuple[V | None, int]:
@@ -77,9 +78,13 @@ class Member(Generic[K, V]):
         Raises:
             EncodeError: a value does not fit the schema.
         """
-        dirty = self.overlay.dirty()
-        framed = iter(self.codec.encode([value for _, value in dirty if value is not None]))
-        rows = [(self.encode_key(key), None if value is None else next(framed)) for key, value in dirty]
+        keys, values = self.overlay.dirty()
+        there = [value for value in values if value is not None]
+        framed: Iterable[bytes | None] = self.codec.encode(there)
+        if len(there) < len(values):
+            frames = iter(framed)
+            framed = [None if value is None else next(frames) for value in values]
+        rows = list(zip(keys, framed, strict=True))
         if self.doubtful and until is not None:
             written = {key for key, _ in rows}
             again = [key for key, stamp in self.doubtful.items() if stamp <= until and key not in written]
@@ -134,8 +139,10 @@ class TaskState:
             UsageError: the processor does not use this store or table.
             HandlerError: the key of a table lives in another partition; the record is refused.
         """
-        member = self._member(declared)
-        value = member.overlay.get(key)
+        member = self._members.get(declared) or self._member(declared)
+        value: V | None = member.overlay.live.get(key, ABSENT)  # what most reads find, without a call
+        if value is ABSENT:
+            value = member.overlay.get(key)
         if value is None and member.is_table:
             self._check_partition(member, key)
         return value
@@ -147,7 +154,10 @@ class TaskState:
             UsageError: the processor does not use this store, or the value is of another model.
             ValueError, TypeError: the key does not fit the store's type of keys.
         """
-        self.check(declared, key, value).overlay.put(key, value)
+        member = self._members.get(declared)
+        if member is None or type(value) is not member.model:  # perhaps none the less
+            member = self._checked(declared, value)
+        member.overlay.put(key, value)
 
     def get_many(self, declared: Store[K, V] | Table[K, V], keys: Iterable[K]) -> list[V | None]:
         """Return the value of each key.
@@ -170,15 +180,17 @@ class TaskState:
             UsageError, ValueError, TypeError: as `put`.
         """
         wanted, member = list(values), self._member(declared)
-        if member.is_table or not all(value is None or isinstance(value, declared.model) for _, value in wanted):
-            for key, value in wanted:
-                self.check(declared, key, value)  # tells which one
-        for key, _ in wanted:
-            member.encode_key(key)
+        if not {type(value) for _, value in wanted} <= {member.model}:
+            for _, value in wanted:
+                self._checked(declared, value)
         member.overlay.put_many(wanted)
 
-    def check(self, declared: Store[K, V], key: K, value: V | None) -> Member[Any, Any]:
+    def check(self, declared: Store[K, V], key: K, value: V | None) -> None:
         """Raise what `put` would raise; it looks at nothing that changes, so any thread may call it."""
+        self._checked(declared, value).encode_key(key)  # at the commit it would be everybody's fault, and not its own
+
+    def _checked(self, declared: Store[K, V], value: V | None) -> Member[Any, Any]:
+        """Return a store into which the value may be put."""
         member = self._member(declared)
         if member.is_table:
             raise UsageError(f"{declared.name} is a table: its topic's producers write it", fix="put into a store")
@@ -187,7 +199,6 @@ class TaskState:
                 f"store {declared.name} holds {declared.model.__name__}, not {type(value).__name__}",
                 fix="put a value of the declared model",
             )
-        member.encode_key(key)  # a key without bytes is this record's fault; at the commit it would be everybody's
         return member
 
     def items(self, declared: Store[K, V], after: K | None = None) -> Iterator[tuple[K, V]]:
@@ -241,7 +252,7 @@ class TaskState:
         for member in self._stores:
             rows = next((change.rows for change in changes if change.name == member.name), None)
             if rows is not None:
-                member.overlay.committed([len(value or b"") for _, value in rows[: len(member.overlay)]])
+                member.overlay.committed([len(value) if value else 0 for _, value in rows[: len(member.overlay)]])
         self.forget_marks()
 
     def discard(self) -> None:

@@ -44,7 +44,9 @@ def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(  # noqa: C901 - o
     """INV-3, INV-4: against a model with copies, for every size of the cache."""
     committed: dict[str, int] = {"a": 1}
     undo = UndoLog()
-    overlay: Overlay[str, int] = Overlay(lambda key: (committed.get(key), 50 if key in committed else 0), undo, cache)
+    overlay: Overlay[str, int] = Overlay(
+        lambda key: (committed.get(key), 50 if key in committed else 0), str.encode, undo, cache
+    )
     model = dict(committed)
     dirty: set[str] = set()
     marked: tuple[int, dict[str, int], set[str]] = (undo.mark(), dict(model), set())
@@ -68,7 +70,8 @@ def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(  # noqa: C901 - o
                 undo.clear()
                 marked = (undo.mark(), dict(model), set(dirty))
             case "commit":
-                rows = overlay.dirty()
+                keys, values = overlay.dirty()
+                rows = list(zip(map(bytes.decode, keys), values, strict=True))
                 assert dict(rows) == {key: model.get(key) for key in dirty}
                 for key, value in rows:
                     committed.pop(key, None)
@@ -94,7 +97,7 @@ def test_the_cache_stays_warm_and_within_its_bounds() -> None:
         loads.append(key)
         return key, 900
 
-    overlay: Overlay[int, int] = Overlay(load, UndoLog(), 10_000)
+    overlay: Overlay[int, int] = Overlay(load, bytes, UndoLog(), 10_000)
     for _ in range(3):
         overlay.get(1)
     overlay.put(1, 5)
@@ -104,35 +107,35 @@ def test_the_cache_stays_warm_and_within_its_bounds() -> None:
     for key in range(100):
         overlay.get(key)
     assert overlay._cached <= 10_000
-    assert len(overlay._live) <= 10
+    assert len(overlay.live) <= 10
 
 
 def test_a_rolled_back_key_is_what_it_was_before_and_no_more_dirty_than_before() -> None:
     """INV-4."""
     undo = UndoLog()
-    overlay: Overlay[str, int] = Overlay(lambda _key: (7, 1), undo)
+    overlay: Overlay[str, int] = Overlay(lambda _key: (7, 1), str.encode, undo)
     overlay.put("a", 1)
     mark = undo.mark()
     overlay.put("a", 2)
     overlay.put("b", 3)
     overlay.put("b", 4)
     undo.rollback(mark)
-    assert overlay.dirty() == [("a", 1)]
+    assert overlay.dirty() == ([b"a"], [1])
     assert (overlay.get("a"), overlay.get("b")) == (1, 7)
     assert undo.mark() == mark
 
 
 def test_a_commit_charges_what_was_encoded() -> None:
-    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 1_000)
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), bytes, UndoLog(), 1_000)
     for key in range(10):
         overlay.put(key, key)
     overlay.committed([300] * 10)
-    assert 0 < len(overlay._live) <= 3
+    assert 0 < len(overlay.live) <= 3
 
 
 def test_what_is_committed_is_not_undone() -> None:
     undo = UndoLog()
-    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), undo)
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), bytes, undo)
     overlay.put(1, 1)
     undo.clear()
     undo.rollback(0)
@@ -140,18 +143,18 @@ def test_what_is_committed_is_not_undone() -> None:
 
 
 def test_absent_keys_are_bounded_too() -> None:
-    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 1_000)
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), bytes, UndoLog(), 1_000)
     for key in range(1_000):
         assert overlay.get(key) is None
-    assert len(overlay._live) <= 10
+    assert len(overlay.live) <= 10
 
 
 def test_uncommitted_writes_are_never_evicted() -> None:
-    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), UndoLog(), 500)
+    overlay: Overlay[int, int] = Overlay(lambda _key: (None, 0), lambda key: b"%d" % key, UndoLog(), 500)
     for key in range(50):
         overlay.get(key)
         overlay.put(key, key)
-    assert overlay.dirty() == [(key, key) for key in range(50)]
+    assert overlay.dirty() == ([b"%d" % key for key in range(50)], list(range(50)))
 
 
 app = App("overlay")
