@@ -239,7 +239,7 @@ class Worker:
         soon = IDLE_POLL / 10 if running or self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
         wait = 0.0 if busy or running or self._stepper.has_work() else soon
         polled = self._poll(1 if busy and not self._has_room() else self._poll_records, wait)
-        while len(polled.records) == self._poll_records and self._has_room():
+        while len(polled.records) > self._poll_records // 2 and self._has_room():  # then there is more
             polled = self._poll(self._poll_records, 0.0)
         self._partitions.release()
         self._handling.turn(0.0 if busy or polled.records or not running else soon)

@@ -40,7 +40,9 @@ class Listener(Protocol):
 class GroupConsumer:
     """The consumer of one slot in its group. Not thread-safe."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, linger: float = 0.0) -> None:
+        """`linger` is how many seconds a poll that may wait waits for more records than the first."""
+        self._linger = linger
         self._servers = config["bootstrap.servers"]
         self._remedy = _GO_ON.format(group=config["group.id"])
         self._consumer = made(Consumer, config)
@@ -56,14 +58,14 @@ class GroupConsumer:
         )
 
     def poll(self, most: int, timeout: float) -> Polled:
-        """Wait up to `timeout` seconds for a first record, then take what is there, `most` at the most.
+        """Wait up to `timeout` seconds for a first record, then take what is there or comes soon, `most` at the most.
 
         Raises:
             StreamsError: the consumer cannot go on; also whatever the listener raised.
         """
         messages = self._consumer.consume(1, timeout)
         if messages and most > 1:
-            messages += self._consumer.consume(most - 1, 0)
+            messages += self._consumer.consume(most - 1, self._linger if timeout else 0)
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised

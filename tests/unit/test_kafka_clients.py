@@ -128,6 +128,22 @@ def test_records_and_ends_are_told_apart(group: GroupConsumer) -> None:
     assert polled.ends == {ONE: 6}
 
 
+def test_only_a_poll_that_may_wait_waits_for_more_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[tuple[int, float]] = []
+
+    class Waits(Inner):
+        def consume(self, most: int, timeout: float) -> list[Message]:
+            waits.append((most, timeout))
+            return [Message(4)] if most == 1 else []
+
+    monkeypatch.setattr(consumer, "Consumer", Waits)
+    lingers = GroupConsumer({"bootstrap.servers": "b:1", "group.id": "g"}, 0.005)
+    lingers.poll(500, 0.05)
+    lingers.poll(500, 0.0)
+    lingers.poll(1, 0.05)
+    assert waits == [(1, 0.05), (499, 0.005), (1, 0.0), (499, 0), (1, 0.05)]
+
+
 @pytest.mark.parametrize(
     ("code", "exit_code"),
     [(KafkaError._AUTO_OFFSET_RESET, 4), (KafkaError.TOPIC_AUTHORIZATION_FAILED, 4), (KafkaError._TRANSPORT, None)],
