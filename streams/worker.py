@@ -44,8 +44,8 @@ _log = structlog.get_logger(__name__)
 
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
-MOST_AHEAD = 4_000  # records that are polled before their turn, to be decoded while a commit is under way
-MOST_AHEAD_BYTES = 512 << 10  # of a poll; after a larger one nothing is polled before its turn
+MOST_AHEAD = 4_000  # records, or two polls, that are taken before their turn, to be decoded while a commit is under way
+MOST_AHEAD_BYTES = 2 << 20  # of a poll; after a larger one nothing is polled before its turn
 REPORT_EVERY = 10.0  # seconds
 _PARTITION, _VALUE = attrgetter("partition"), attrgetter("value")
 
@@ -247,7 +247,7 @@ class Worker:
     def _has_room(self) -> bool:
         """Tell whether more records may be polled than are stepped next."""
         room = not self._handling.ahead and self._polled_bytes <= MOST_AHEAD_BYTES
-        return room and self._partitions.buffered() < MOST_AHEAD
+        return room and self._partitions.buffered() < max(MOST_AHEAD, 2 * self._poll_records)
 
     def _poll(self, most: int, wait: float) -> Polled:
         polled = self._consumer.poll(most, wait)
