@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
 MOST_AHEAD = 4_000  # records, or two polls, that are taken before their turn, to be decoded while a commit is under way
-MOST_AHEAD_BYTES = 2 << 20  # of a poll; after a larger one nothing is polled before its turn
+MOST_AHEAD_BYTES = 2 << 20  # of a full poll; where records are larger none are taken before their turn
 REPORT_EVERY = 10.0  # seconds
 _PARTITION, _VALUE = attrgetter("partition"), attrgetter("value")
 
@@ -92,7 +92,7 @@ class Worker:
         self._partitions = Partitions(consumer, restorer, open_task, self._handling, redrive_topic, stable_timeout)
         self._loops = loops
         self._poll_records = poll_records
-        self._polled_bytes = 0
+        self._record_bytes = 0.0  # of the last poll's records, in the mean
         self._checkpoint = Checkpoint(
             producer,
             self._partitions.states,
@@ -246,13 +246,14 @@ class Worker:
 
     def _has_room(self) -> bool:
         """Tell whether more records may be polled than are stepped next."""
-        room = not self._handling.ahead and self._polled_bytes <= MOST_AHEAD_BYTES
+        room = not self._handling.ahead and self._record_bytes * self._poll_records <= MOST_AHEAD_BYTES
         return room and self._partitions.buffered() < max(MOST_AHEAD, 2 * self._poll_records)
 
     def _poll(self, most: int, wait: float) -> Polled:
         polled = self._consumer.poll(most, wait)
         if polled.records:
-            self._polled_bytes = sum(map(len, filter(None, map(_VALUE, polled.records))))
+            size = sum(map(len, filter(None, map(_VALUE, polled.records))))
+            self._record_bytes = size / len(polled.records)
             reach(Failpoint.POLLED)
         if self._redo is not None:
             error, self._redo = self._redo, None

@@ -28,10 +28,7 @@ from benchmarks.suite.runner import Keep, Row, Say
 from benchmarks.suite.workloads import EXACTLY_ONCE, WORKLOADS, Workload
 
 PERCENT = (25, 50, 75)
-WARM_UP, MEASURED = (
-    15.0,
-    15.0,
-)  # seconds; a backlog of the start takes long to work off at three quarters of the capacity
+WARM_UP, MEASURED = 15.0, 15.0  # seconds; a backlog of the start takes long to work off
 PATIENCE = 60.0  # seconds for a contender to start, and for the last outputs
 LATENCIES: Mapping[str, Workload] = {
     f"latency_{name}": WORKLOADS[name] for name in ("map_half", "map_half_at_least_once")

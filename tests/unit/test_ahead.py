@@ -44,6 +44,12 @@ def records(count: int, *, bad: int | None = None, start: int = 0) -> list[RawRe
     return [Record("in", b"k", b"bad" if n == bad else good[n], 0, 0, start + n) for n in range(count)]
 
 
+def after(records: int) -> Callable[[], bool]:
+    """Have a step end after so many records, but one."""
+    left = iter(range(records))
+    return lambda: next(left, None) is None
+
+
 def fresh() -> Task:
     return Task(app.processors["echo"], CODECS, TaskState())
 
@@ -80,8 +86,7 @@ def test_whatever_is_decoded_ahead_comes_out_as_without_it_and_is_decoded_once(
             assert one.task.decode_ahead(one.undecoded(most))
         for most, left in [*steps, *[(20, 20)] * 20]:
             batch = one.batch(most)
-            calls = iter(range(left))
-            step = one.task.step(batch, lambda calls=calls: next(calls, None) is None, 0)  # type: ignore[misc]
+            step = one.task.step(batch, after(left), 0)
             one.advance(step.consumed)
             expected = plain.task.step(plain.batch(step.consumed), lambda: False, 0)
             plain.advance(expected.consumed)
@@ -150,6 +155,22 @@ def test_a_worker_decodes_while_it_commits_and_not_while_it_narrows(
     assert any(narrows for narrows, _ in told)
     assert not any(decoded for narrows, decoded in told if narrows)
     assert any(decoded for _, decoded in told)
+
+
+@pytest.mark.parametrize(("bound", "ahead"), [(1 << 20, True), (10, False)])
+def test_large_records_are_not_polled_before_their_turn(
+    bound: int, ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.worker.MOST_AHEAD_BYTES", bound)
+    rig, most = Rig(tmp_path), 0
+    rig.produce([("a", "ok")] * 100)
+    worker = rig.start(0).worker
+    rig.spread()
+    for _ in range(100):
+        rig.run(0)
+        most = max(most, worker._partitions.buffered())
+    rig.judge()
+    assert (most > 2 * worker._poll_records) is ahead
 
 
 # ---- waiting for the broker ----
