@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import harness
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from events import Count, Headline, Post
 
 from streams import App, BatchContext
@@ -33,6 +34,7 @@ app = App("stages")
 posts = app.topic("posts", Post, key="author")
 headlines = app.topic("headlines", Headline, key="author")
 counts = app.store("counts", str, Count)
+objects = app.store("objects", str, Count)
 
 
 @app.batch(posts)
@@ -48,9 +50,18 @@ def half(frame: pl.DataFrame, _ctx: BatchContext) -> pl.DataFrame:
 @app.batch(posts)
 def by_author(batch: pa.RecordBatch, ctx: BatchContext) -> None:
     found = batch["author"].value_counts()
+    authors = found.field("values")
+    before = pc.fill_null(ctx.get_columns(counts, authors)["posts"], 0)
+    rows = pa.record_batch({"author": authors, "posts": pc.add(before, found.field("counts"))})
+    ctx.put_columns(counts, authors, rows)
+
+
+@app.batch(posts)
+def by_author_as_objects(batch: pa.RecordBatch, ctx: BatchContext) -> None:
+    found = batch["author"].value_counts()
     authors = found.field("values").to_pylist()
-    rows = zip(authors, found.field("counts").to_pylist(), ctx.get_many(counts, authors), strict=True)
-    ctx.put_many(counts, {name: Count(author=name, posts=new + (row.posts if row else 0)) for name, new, row in rows})
+    rows = zip(authors, found.field("counts").to_pylist(), ctx.get_many(objects, authors), strict=True)
+    ctx.put_many(objects, {name: Count(author=name, posts=new + (row.posts if row else 0)) for name, new, row in rows})
 
 
 def polled(keys: int) -> list[RawRecord]:
@@ -89,8 +100,9 @@ def main() -> None:
     tell("columns decoded", lambda: [columns.decode_columns(batch) for batch in frames])
     with TemporaryDirectory() as folder:
         for name, processor in app.processors.items():
-            backend = Backend(Path(folder) / name, ["counts"])
-            state = TaskState(backend, {counts: TopicPartition("counts", 0)}, {counts: Codec(Count, 3)})
+            kept = {store: TopicPartition(store.name, 0) for store in (counts, objects)}
+            backend = Backend(Path(folder) / name, [store.name for store in kept])
+            state = TaskState(backend, kept, dict.fromkeys(kept, ColumnCodec(Count, 3)))
             task = open_task(processor, codecs, state)
 
             def run() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from streams.ahead import Meanwhile, nothing
 from streams.errors import AbortedError
 from streams.failpoints import Failpoint, reach
-from streams.record import Headers, RawRecord, Record, TopicPartition
+from streams.record import UNSET, Headers, RawRecord, TopicPartition, as_records
 from streams.state.stamps import SOURCE, SOURCE_BACK
 from streams.state.task_state import Changes, TaskState
 
@@ -152,9 +152,7 @@ class Checkpoint:
                 unsure = False
             topic, number = change.changelog
             stamp = self._stamp(partition, offsets)
-            rows: list[RawRecord] = [
-                Record(topic, key, value, now, number, headers=stamp) for key, value in change.rows
-            ]
+            rows = list(as_records((topic, key, value, now, number, UNSET, stamp) for key, value in change.rows))
             self._producer.send(rows[:-1])
             self._producer.send_tracked(rows[-1], _note(positions[partition], change.name))
         return positions

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.columnar.codec import ColumnCodec
+from streams.columnar.codec import codec_of
 from streams.errors import IncompatibleError, UsageError
 from streams.settings import Settings
 from streams.topic import Topic
@@ -101,11 +101,10 @@ def load_codecs(contracts: Contracts, processor: Processor) -> dict[str, Codec[A
     written |= {topic: store.model for store, topic in processor.changelogs().items()}
     read = {processor.source.name: processor.source.model}
     read |= {processor.table_topic(table).name: table.topic.model for table in processor.tables}
-    batches = {processor.source.name, *(t.name for t in processor.outputs.values())} if processor.batches else set()
-    kind = {name: ColumnCodec if name in batches else Codec for name in (*read, *written)}
-    codecs: dict[str, Codec[Any]] = {name: kind[name](model) for name, model in read.items()}
+    make: Callable[..., Codec[Any]] = codec_of if processor.batches else Codec
+    codecs = {name: make(model) for name, model in read.items()}
     for name, model in written.items():
-        codecs[name] = kind[name](model, contracts.lookup(f"{name}-value", schema_of(model).text))
+        codecs[name] = make(model, contracts.lookup(f"{name}-value", schema_of(model).text))
     return codecs
 
 

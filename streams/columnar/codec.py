@@ -32,6 +32,25 @@ class Decoded(NamedTuple):
         return len(self.errors) + (0 if self.batch is None else self.batch.num_rows)
 
 
+def codec_of(model: type[V], schema_id: int | None = None) -> Codec[V]:
+    """Return a codec of columns for a model that has them, else one that only knows rows."""
+    try:
+        return ColumnCodec(model, schema_id)
+    except UsageError:
+        return Codec(model, schema_id)
+
+
+def column_codec(codec: Codec[V]) -> ColumnCodec[V]:
+    """Return a codec of columns as what it is.
+
+    Raises:
+        UsageError: its model has none.
+    """
+    if not isinstance(codec, ColumnCodec):
+        raise UsageError(f"{codec.schema.name} has no columns", fix="get and put its values as objects")
+    return codec
+
+
 class ColumnCodec(Codec[V]):
     """Decodes frames to a record batch and encodes one; the native library and the generated code say the same.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from streams.columnar.types import arrow, attributes, from_row, nullable, to_row
 from streams.errors import EncodeError, HandlerError, UsageError
 
 RecordBatch = Any  # of pyarrow
+V = TypeVar("V")
 
 TIMESTAMP: Final = "__timestamp"
 """A column that a handler may add to what it gives: the time of each output record."""
@@ -87,14 +89,14 @@ class Columns:
             batches = given.combine_chunks().to_batches()
             given = batches[0] if batches else pa.RecordBatch.from_pylist([], given.schema)
         if not isinstance(given, pa.RecordBatch):
-            raise HandlerError(f"returned {type(given).__name__}, not a RecordBatch, Table or DataFrame")
+            raise HandlerError(f"gave {type(given).__name__}, not a RecordBatch, Table or DataFrame")
         times = None if TIMESTAMP in self.schema.names else self._times(given)
         known = {*self.schema.names} if times is None else {*self.schema.names, TIMESTAMP}
         names = given.schema.names
         if len(set(names)) < len(names) or not known.issuperset(names):
             unknown = sorted(set(names) - known)
             told = f"has columns {unknown}" if unknown else "has a column twice"
-            raise HandlerError(f"what it returned {told}; {self.model.__name__} has {self.schema.names}")
+            raise HandlerError(f"what it gave {told}; {self.model.__name__} has {self.schema.names}")
         columns = [self._column(given, field) for field in self.schema]
         batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         for field, column in zip(self.root.fields, columns, strict=True):
@@ -146,6 +148,37 @@ class Columns:
         made = value if value is None or convert is None else convert(value)
         kind, pa = self.schema.field(at).type, arrow()
         return pa.repeat(pa.scalar(made, kind), rows) if rows else pa.array([], kind)
+
+
+def spread(batch: RecordBatch, places: Sequence[object | None]) -> RecordBatch:
+    """Return a row for each place: the next one of the batch, or nulls where the place is None."""
+    if batch.num_rows == len(places):
+        return batch
+    pa, row = arrow(), count()
+    return batch.take(pa.array([None if place is None else next(row) for place in places], pa.int32()))
+
+
+def listed(keys: Any) -> list[Any]:
+    """Return the values of an Arrow array, a polars series or whatever can be iterated."""
+    if hasattr(keys, "to_pylist"):
+        return list(keys.to_pylist())
+    return list(keys)
+
+
+def rows_of(
+    keys: Any, given: Any, columns: Columns, convert: Callable[[RecordBatch], Sequence[V]]
+) -> Iterator[tuple[Any, V]]:
+    """Return the rows of what a handler gave for keys, each with its key, converted.
+
+    Raises:
+        HandlerError, EncodeError: as `conform`; also, there are not as many keys as rows.
+    """
+    wanted = listed(keys)
+    batch, times = columns.conform(given)
+    if times is not None or len(wanted) != batch.num_rows:
+        told = f"a column {TIMESTAMP}" if times is not None else f"{batch.num_rows} rows for {len(wanted)} keys"
+        raise HandlerError(f"put_columns got {told}")
+    return zip(wanted, convert(batch), strict=True)
 
 
 def _floored(column: Any, wanted: Any) -> Any:

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from streams.avro.codec import Codec
-from streams.columnar.codec import ColumnCodec, Decoded
+from streams.columnar.codec import Decoded, column_codec
 from streams.columnar.context import BatchContext
 from streams.columnar.declared import Batches
 from streams.columnar.types import arrow, polars
@@ -288,12 +288,6 @@ class BatchTask(Task):
             keys: list[bytes | None] = column.cast(arrow().binary()).to_pylist()
             return keys
         return list(map(self._output.key_codec.encode, column.to_pylist()))
-
-
-def column_codec(codec: Codec[Any]) -> ColumnCodec[Any]:
-    """Return a codec of columns as what it is."""
-    assert isinstance(codec, ColumnCodec), "preflight makes codecs of columns for batch processors"
-    return codec
 
 
 def _parts(span: _Span, failed: _FailedError) -> list[_Span]:

@@ -1,12 +1,12 @@
-"""What a task may read and write before it is committed: live objects over the committed rows (INV-3).
+"""What a task may read and write before it is committed: live values over the committed rows (INV-3).
 
 Values are immutable, so the object that a handler put is the object that the next one gets: it is serialised once
-per commit, however often it changed in between.
+per commit, however often it changed in between. What a handler puts by columns is held as the frame that it becomes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from itertools import repeat
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -26,11 +26,23 @@ ABSENT: Final = object()
 class Undoable(Protocol):
     """Something whose writes can be taken back one by one, newest first."""
 
-    def restore(self, key: Any, before: object, was_dirty: bool) -> None:
+    def restore(self, key: Any, before: Any, was_dirty: Any) -> None:
         """Set a key to what it was before a write."""
 
 
-_Write = tuple[Undoable, Any, object, bool]  # the key, its value before, and whether that was not committed either
+_Write = tuple[Undoable, Any, object, object]  # the key, its value before, and whether that was not committed either
+
+
+class _Together:
+    """Undoes the write of many keys as one."""
+
+    def __init__(self, changed: Undoable) -> None:
+        self._changed = changed
+
+    def restore(self, key: Any, before: Any, was_dirty: Any) -> None:
+        """Set each of the keys to what it was before."""
+        for one in zip(key, before, was_dirty, strict=True):
+            self._changed.restore(*one)
 
 
 class UndoLog:
@@ -85,15 +97,18 @@ class Overlay(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Return the newest value, uncommitted ones included."""
         value: V | None = self.live.get(key, ABSENT)
-        if value is not ABSENT:
-            return value
-        loaded, size = self._load(key)
-        self.live[key] = loaded
+        if value is ABSENT:
+            value, size = self._load(key)
+            self.keep(key, value, size)
+        return value
+
+    def keep(self, key: K, committed: V | None, size: int) -> None:
+        """Cache the committed value of a key that is not held, with its encoded size."""
+        self.live[key] = committed
         charged = size + _ENTRY_BYTES
         self._cached += charged - self._sizes.get(key, 0)
         self._sizes[key] = charged
         self._evict()
-        return loaded
 
     def newest(self, key: K, committed: V) -> V | None:
         """Return the newest value of a key that has a committed one; that is not cached."""
@@ -109,17 +124,16 @@ class Overlay(Generic[K, V]):
         if not was_dirty:
             self._dirty[key] = encoded
 
-    def put_many(self, values: Sequence[tuple[K, V | None]]) -> None:
-        """Set or delete many keys, the last value of a key counting; one key without bytes, and none is."""
-        live, dirty, note = self.live, self._dirty, self._note
-        for (key, value), encoded in zip(values, [self._encode(key) for key, _ in values], strict=True):
-            was_dirty = key in dirty
-            note((self, key, live.get(key, ABSENT), was_dirty))
-            live[key] = value
-            if not was_dirty:
-                dirty[key] = encoded
+    def put_many(self, values: Mapping[K, V | None]) -> None:
+        """Set or delete many keys; one key without bytes, and none is."""
+        encoded = zip(values, list(map(self._encode, values)), strict=True)
+        before = list(map(self.live.get, values, repeat(ABSENT)))
+        were_dirty = [key in self._dirty for key in values]
+        self._note((_Together(self), list(values), before, were_dirty))
+        self.live.update(values)
+        self._dirty.update([row for row, was in zip(encoded, were_dirty, strict=True) if not was])
 
-    def restore(self, key: K, before: object, was_dirty: bool) -> None:
+    def restore(self, key: K, before: Any, was_dirty: Any) -> None:
         """Undo one write of a key; called by the undo log."""
         if before is ABSENT:
             self.forget(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from streams.avro.codec import Codec
@@ -22,6 +22,9 @@ V = TypeVar("V")
 CHUNK = 64  # rows that are decoded together when many are read
 
 Declared = Store[Any, Any] | Table[Any, Any]
+
+_DELETIONS = frozenset({type(None)})
+_FRAMES = frozenset({bytes, type(None)})
 
 
 class Changes(NamedTuple):
@@ -57,12 +60,29 @@ class Member(Generic[K, V]):
         self.encode_key = key_codec.encode
         self.decode_key = key_codec.decode
         self._backend = backend
-        self.overlay: Overlay[K, V] = Overlay(self._load, self.encode_key, undo, cache_bytes)
+        self.overlay: Overlay[K, Any] = Overlay(self._load, self.encode_key, undo, cache_bytes)  # values or frames
+        self.framed = False  # whether it holds values as frames too, which never are of a model whose values are bytes
         self.doubtful: dict[bytes, int] = {}  # keys whose newest row in the changelog was not committed, see `stamps`
 
     def _load(self, key: K) -> tuple[V | None, int]:
         raw = self._backend.get(self.name, self.encode_key(key))
         return (None, 0) if raw is None else (self.codec.decode([raw])[0], len(raw))
+
+    def value(self, held: Any) -> V | None:
+        """Return a value that the overlay holds as an object."""
+        value: V | None = self.codec.decode([held])[0] if self.framed and type(held) is bytes else held
+        return value
+
+    def frame(self, key: K) -> bytes | None:
+        """Return the newest value of a key as a frame, and hold it so where it was not held."""
+        held = self.overlay.live.get(key, ABSENT)
+        if held is ABSENT:
+            held = self._backend.get(self.name, self.encode_key(key))
+            self.overlay.keep(key, held, len(held or b""))
+        elif held is not None and type(held) is not bytes:
+            (held,) = self.codec.encode([held])
+        frame: bytes | None = held
+        return frame
 
     def forget(self, raw_key: bytes) -> None:
         """Let the next read of a key find its new row."""
@@ -79,11 +99,12 @@ class Member(Generic[K, V]):
             EncodeError: a value does not fit the schema.
         """
         keys, values = self.overlay.dirty()
-        there = [value for value in values if value is not None]
-        framed: Iterable[bytes | None] = self.codec.encode(there)
-        if len(there) < len(values):
+        as_they_are = _FRAMES if self.framed else _DELETIONS
+        objects: list[Any] = [value for value in values if type(value) not in as_they_are]
+        framed: Iterable[bytes | None] = self.codec.encode(objects)
+        if len(objects) < len(values):
             frames = iter(framed)
-            framed = [None if value is None else next(frames) for value in values]
+            framed = [value if type(value) in as_they_are else next(frames) for value in values]
         rows = list(zip(keys, framed, strict=True))
         if self.doubtful and until is not None:
             written = {key for key, _ in rows}
@@ -140,12 +161,15 @@ class TaskState:
             HandlerError: the key of a table lives in another partition; the record is refused.
         """
         member = self._members.get(declared) or self._member(declared)
-        value: V | None = member.overlay.live.get(key, ABSENT)  # what most reads find, without a call
+        value: Any = member.overlay.live.get(key, ABSENT)  # what most reads find, without a call
         if value is ABSENT:
             value = member.overlay.get(key)
+        if member.framed:
+            value = member.value(value)
         if value is None and member.is_table:
             self._check_partition(member, key)
-        return value
+        found: V | None = value
+        return found
 
     def put(self, declared: Store[K, V], key: K, value: V | None) -> None:
         """Set or, with None, delete the value of a key.
@@ -166,12 +190,23 @@ class TaskState:
             UsageError, HandlerError: as `get`.
         """
         member, wanted = self._member(declared), list(keys)
-        values = list(map(member.overlay.get, wanted))
-        if member.is_table:
-            for key, value in zip(wanted, values, strict=True):
-                if value is None:
-                    self._check_partition(member, key)
+        values = [member.value(held) for held in map(member.overlay.get, wanted)]
+        self._check_partitions(member, wanted, values)
         return values
+
+    def get_frames(self, declared: Store[K, V] | Table[K, V], keys: Sequence[K]) -> list[bytes | None]:
+        """Return the value of each key as a frame, for whoever reads columns of a store whose model has them.
+
+        Raises:
+            UsageError, HandlerError: as `get`.
+        """
+        member = self._member(declared)
+        member.framed = True
+        frames: list[Any] = list(map(member.overlay.live.get, keys, repeat(ABSENT)))  # what most reads find
+        if not {*map(type, frames)} <= _FRAMES:
+            frames = list(map(member.frame, keys))
+        self._check_partitions(member, keys, frames)
+        return frames
 
     def put_many(self, declared: Store[K, V], values: Iterable[tuple[K, V | None]]) -> None:
         """Set or delete the values of keys; all of them or, where one cannot be, none.
@@ -179,11 +214,29 @@ class TaskState:
         Raises:
             UsageError, ValueError, TypeError: as `put`.
         """
-        wanted, member = list(values), self._member(declared)
-        if not {type(value) for _, value in wanted} <= {member.model}:
-            for _, value in wanted:
+        wanted, member = dict(values), self._member(declared)
+        if not {*map(type, wanted.values())} <= {member.model}:
+            for value in wanted.values():
                 self._checked(declared, value)
         member.overlay.put_many(wanted)
+
+    def put_frames(self, declared: Store[K, V], frames: Mapping[K, bytes]) -> None:
+        """Set the values of keys to what their frames hold, all of them or none; `codec` wrote them.
+
+        Raises:
+            UsageError, ValueError, TypeError: as `put`.
+        """
+        member = self._checked(declared, None)
+        member.framed = True
+        member.overlay.put_many(frames)
+
+    def codec(self, declared: Store[K, V] | Table[K, V]) -> Codec[V]:
+        """Return the codec of a store's or a table's values.
+
+        Raises:
+            UsageError: the processor does not use it.
+        """
+        return self._member(declared).codec
 
     def check(self, declared: Store[K, V], key: K, value: V | None) -> None:
         """Raise what `put` would raise; it looks at nothing that changes, so any thread may call it."""
@@ -213,7 +266,7 @@ class TaskState:
             values = member.codec.decode([value for _, value in rows])
             for (raw_key, _), value in zip(rows, values, strict=True):
                 key = cast("K", member.decode_key(raw_key))
-                newest = member.overlay.newest(key, value)
+                newest = member.value(member.overlay.newest(key, value))
                 if newest is not None:
                     yield key, newest
 
@@ -313,6 +366,12 @@ class TaskState:
                 f"the handler uses {declared.name}, which its processor does not declare",
                 fix="refer to it by its global name in the handler, or add it to uses=[…]",
             ) from None
+
+    def _check_partitions(self, member: Member[Any, Any], keys: Iterable[Key], values: Iterable[object]) -> None:
+        if member.is_table:
+            for key, value in zip(keys, values, strict=True):
+                if value is None:
+                    self._check_partition(member, key)
 
     def _check_partition(self, member: Member[Any, Any], key: Key) -> None:
         elsewhere = self._foreign(member.encode_key(key))

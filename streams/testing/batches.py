@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from streams.avro.codec import Codec
+from streams.columnar.codec import column_codec
+from streams.columnar.columns import Columns, listed, rows_of, spread
 from streams.columnar.context import BatchContext
 from streams.columnar.declared import Batches
-from streams.columnar.task import column_codec
 from streams.columnar.types import polars
 from streams.errors import HandlerError
 from streams.record import RawRecord, Record
@@ -36,6 +38,16 @@ class _OneByOne(BatchContext):
         """Set the value of each key."""
         for key, value in values.items() if isinstance(values, Mapping) else values:
             self.put(store, key, value)
+
+    def get_columns(self, source: Any, keys: Any) -> Any:
+        """Return the values of keys as columns."""
+        values = self.get_many(source, listed(keys))
+        return spread(_columns(source).of([value for value in values if value is not None]), values)
+
+    def put_columns(self, store: Store[Any, Any], keys: Any, values: Any) -> None:
+        """Set the values of keys to rows."""
+        columns = _columns(store)
+        self.put_many(store, rows_of(keys, values, columns, columns.rows))
 
 
 class NotingBatches(_OneByOne):
@@ -77,6 +89,11 @@ class ReplayedBatch(_OneByOne):
     def put(self, store: Store[Any, Any], key: Any, value: Any) -> None:
         """Set a value, for these records alone until they are done."""
         self.changed[store, key] = value
+
+
+@cache
+def _columns(declared: Store[Any, Any] | Table[Any, Any]) -> Columns:
+    return Columns(declared.topic.model if isinstance(declared, Table) else declared.model)
 
 
 def handle(processor: Processor, codecs: Mapping[str, Codec[Any]], ctx: ReplayedBatch) -> list[RawRecord]:

@@ -14,7 +14,7 @@ from rig import Appended, Item
 from streams import DEAD_LETTER, PARK, SKIP, App, BatchContext, CircuitOpenError, Context, Failure, Retry
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of
-from streams.columnar.codec import ColumnCodec
+from streams.columnar.codec import codec_of
 from streams.columnar.task import BatchTask, open_task
 from streams.errors import DecodeError, EncodeError
 from streams.failures.waiting import Waiting
@@ -59,7 +59,7 @@ class Pair:
 
 class _Side:
     def __init__(self, folder: Any, processor: Processor, most_waiting: int) -> None:
-        codec = ColumnCodec if processor.batches else Codec
+        codec = codec_of if processor.batches else Codec
         codecs = {"in": codec(Item, 1), "out": codec(Appended, 2)}
         backend = Backend(folder, ["sums", "waiting"])
         (sums,) = processor.stores
@@ -67,7 +67,7 @@ class _Side:
         state = TaskState(
             backend,
             {store: TopicPartition(store.name, 0) for store in kept},
-            {store: Codec(store.model, 3) for store in kept},
+            {store: codec(store.model, 3) for store in kept},
         )
         self.waiting = None
         if processor.waiting is not None:
@@ -144,9 +144,13 @@ def _by_batch(policy: Failure) -> Processor:
     def handle(batch: pa.RecordBatch, ctx: BatchContext) -> pa.RecordBatch:
         totals = []
         for key, n in zip(batch["key"].to_pylist(), batch["n"].to_pylist(), strict=True):
-            before = ctx.get(sums, key)
-            totals.append(n + (before.n if before else 0))
-            ctx.put(sums, key, Item(key=key, n=totals[-1]))
+            if n % 2:
+                before = ctx.get(sums, key)
+                totals.append(n + (before.n if before else 0))
+                ctx.put(sums, key, Item(key=key, n=totals[-1]))
+            else:  # by columns, which is the same
+                totals.append(n + (ctx.get_columns(sums, [key])["n"][0].as_py() or 0))
+                ctx.put_columns(sums, [key], pa.record_batch({"key": [key], "n": totals[-1:]}))
         numbers = batch["n"].to_pylist()
         for n in numbers:
             if RAISES <= n < UNFIT:

@@ -25,6 +25,7 @@ ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), KEYS, st.none() | st.integers(0, 99)),
         st.tuples(st.just("get"), KEYS),
+        st.tuples(st.just("put_many"), st.dictionaries(KEYS, st.none() | st.integers(0, 99), min_size=1)),
         st.tuples(st.just("mark")),
         st.tuples(st.just("rollback")),
         st.tuples(st.just("clear")),
@@ -58,6 +59,10 @@ def test_it_behaves_like_a_dictionary_that_can_be_rolled_back(  # noqa: C901 - o
                 if arguments[1] is not None:
                     model[arguments[0]] = arguments[1]
                 dirty.add(arguments[0])
+            case "put_many":
+                overlay.put_many(*arguments)
+                model = {key: value for key, value in {**model, **arguments[0]}.items() if value is not None}
+                dirty |= arguments[0].keys()
             case "get":
                 assert overlay.get(arguments[0]) == model.get(arguments[0])
             case "mark":
@@ -294,6 +299,42 @@ def test_many_keys_at_once_are_as_many_one_by_one(state: TaskState) -> None:
     state.rollback(mark)
     assert state.get_many(lists, "ab") == [ONE, None]
     assert state.pending() == 1
+
+
+def test_frames_are_values_that_are_encoded_already(state: TaskState) -> None:
+    """Columns put frames: objects, frames and committed rows of one store are the same values, however they came."""
+    codec = state.codec(lists)
+    one, two = codec.encode([ONE, TWO])
+    state.put(lists, "a", ONE)
+    assert state.get_frames(lists, ["a", "b"]) == [one, None]
+    state.put_frames(lists, {"b": two, "c": two})
+    mark = state.mark()
+    state.put_frames(lists, {"a": two, "d": one})
+    assert state.get_many(lists, "abcd") == [state.get(lists, key) for key in "abcd"] == [TWO, TWO, TWO, ONE]
+    state.rollback(mark)
+    state.put(lists, "c", None)
+    assert state.get_many(lists, "abcd") == [ONE, TWO, None, None]
+    changes = state.changes()
+    assert changes[0].rows == [(b"a", one), (b"b", two), (b"c", None)]
+    state.committed(changes, {CHANGELOG.topic: 3})
+    assert dict(state.items(lists)) == {"a": ONE, "b": TWO}
+    state.follow(CHANGELOG, [Record(CHANGELOG.topic, key.encode(), one, 0, 0, 3) for key in "ac"], 5)
+    assert state.get_frames(lists, list("abcd")) == [one, two, one, None]
+    assert state.get(lists, "b") == TWO
+    with pytest.raises(UsageError, match="is a table"):
+        state.put_frames(rows, {"a": one})  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_bytes_of_a_store_of_bytes_are_no_frames(tmp_path: Path) -> None:
+    blobs = App("blobs").store("blobs", str, bytes)
+    backend = Backend(tmp_path, ["blobs"])
+    state = TaskState(backend, {blobs: TopicPartition("blobs", 0)}, {blobs: Codec(bytes, 1)})
+    state.put(blobs, "a", b"not a frame")
+    assert state.get(blobs, "a") == b"not a frame"
+    state.put_many(blobs, {"b": b""}.items())
+    state.committed(state.changes(), {"blobs": 2})
+    assert dict(state.items(blobs)) == {"a": b"not a frame", "b": b""}
+    assert state.get_many(blobs, "ab") == [b"not a frame", b""]
 
 
 def test_of_many_keys_none_is_put_where_one_cannot_be(state: TaskState) -> None:

@@ -199,7 +199,7 @@ def test_columns_of_another_kind_are_the_handlers_fault(change: dict[str, Any], 
 
 def test_results_that_are_no_batch_are_the_handlers_fault() -> None:
     columns = codec().columns
-    with pytest.raises(HandlerError, match="returned dict, not a RecordBatch, Table or DataFrame"):
+    with pytest.raises(HandlerError, match="gave dict, not a RecordBatch, Table or DataFrame"):
         columns.conform(GOOD)
     with pytest.raises(HandlerError, match="column name is missing, and Event has no default"):
         columns.conform(pa.record_batch({name: column for name, column in GOOD.items() if name != "name"}))
