@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +69,9 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": model or platform.processor(),
         "cores": os.cpu_count(),
+        # a build without profile-guided optimisation takes a quarter more time for everything in Python
+        "python": sys.version,
+        "python_built_with": sysconfig.get_config_var("CONFIG_ARGS"),
         "memory_mb": int(memory) // 1024,
         "load_average": _lines("/proc/loadavg")[:1],
     }
