@@ -134,8 +134,12 @@ class Bench:
             for subject, model in app.contracts()
         }
 
-    def watched(self, process: Started, job: Mapping[str, Any], expected: Expected) -> Watched:
-        """Watch a contender until its output is complete.
+    def outputs(self, job: Mapping[str, Any]) -> int:
+        """Return how long the output of a run is, markers of transactions included."""
+        return sum(self._watch.ends(job["output"]["topic"], job["partitions"]).values())
+
+    def watched(self, process: Started, job: Mapping[str, Any], expected: Expected, least: int = 0) -> Watched:
+        """Watch a contender until its output is complete; before it is as long as `least` it cannot be.
 
         Raises:
             BenchmarkError: it failed, or took too long.
@@ -152,7 +156,7 @@ class Bench:
                 raise WrongOutputError(f"its output is not what it has to be: {verdict.told}")
             return verdict
 
-        watched = process.watched(self._watch, topic, partitions, expected.least_outputs, judged)
+        watched = process.watched(self._watch, topic, partitions, least or expected.least_outputs, judged)
         if expected.refused.count:
             refused = self._watch.ends(job["dead_letters"], partitions)
             verdict = judge_refused(self.servers, job["dead_letters"], refused, expected)
