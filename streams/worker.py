@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -34,7 +33,7 @@ from streams.lanes.handling import Handling
 from streams.owned import Owned
 from streams.partitions import Partitions, numbers
 from streams.ports import Input, Output
-from streams.record import Polled, TopicPartition
+from streams.record import Polled, TopicPartition, runs
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer
 from streams.stepper import Stepper
@@ -47,7 +46,7 @@ MOST_ABORTS = 10  # in a row, without a commit between them
 MOST_AHEAD = 4_000  # records, or two polls, that are taken before their turn, to be decoded while a commit is under way
 MOST_AHEAD_BYTES = 2 << 20  # of a full poll; where records are larger none are taken before their turn
 REPORT_EVERY = 10.0  # seconds
-_PARTITION, _VALUE = attrgetter("partition"), attrgetter("value")
+_VALUE = attrgetter("value")
 
 
 class Worker:
@@ -259,9 +258,8 @@ class Worker:
             error, self._redo = self._redo, None
             raise error
         owners = self._partitions.owned
-        for _, run in groupby(polled.records, _PARTITION):  # the group reads one topic
-            records = list(run)
-            owned = owners.get(records[0].origin)
+        for partition, records in runs(polled.records):
+            owned = owners.get(partition)
             if owned is not None and owned.ready:
                 owned.receive(records)
         for partition, end in polled.ends.items():

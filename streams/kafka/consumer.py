@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as Assigned
 from streams.errors import AbortedError, FencedError, IncompatibleError
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, made, translate
-from streams.record import Polled, Positions, TopicPartition, as_records
+from streams.record import Polled, Positions, RawRecord, TopicPartition, as_records, runs
 
 _log = structlog.get_logger(__name__)
 
@@ -202,9 +202,11 @@ class Reader:
         if messages and most > 1:
             messages += self._consumer.consume(most - 1, 0)
         polled = _polled(messages, self._servers, _START_AGAIN)
-        records = [record for record in polled.records if record.origin in self._positions]
-        for record in records:
-            self._positions[record.origin] = record.offset + 1
+        records: list[RawRecord] = []
+        for source, run in runs(polled.records):
+            if source in self._positions:
+                self._positions[source] = run[-1].offset + 1
+                records += run
         ends = {tp: end for tp, end in polled.ends.items() if tp in self._positions}
         self._positions.update(ends)
         return Polled(records, ends)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +14,12 @@ from streams.avro.registry import UnknownIdError
 from streams.columnar.task import open_task
 from streams.errors import RecordError, StreamsError, UnknownSchemaError
 from streams.failures.policy import FailurePolicy, as_failure
-from streams.record import RawRecord, TopicPartition
+from streams.record import RawRecord, TopicPartition, runs
 from streams.replay.handlers import in_this_thread
 from streams.requests.replies import made_at
 from streams.state.backend import Backend
 from streams.state.task_state import Changes, TaskState
 from streams.topology import Processor
-
-_ORIGIN = attrgetter("origin")
 
 Refusal = tuple[RawRecord, RecordError]
 
@@ -67,8 +63,7 @@ class Handling:
     def load(self, rows: Iterable[Sequence[RawRecord]]) -> None:
         """Fill the tables."""
         for batch in rows:
-            for source, records in groupby(batch, _ORIGIN):
-                run = list(records)
+            for source, run in runs(batch):
                 state = next(one for one in self._states.values() if source in one.sources())
                 state.follow(source, run, run[-1].offset + 1)
 

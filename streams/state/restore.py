@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from streams.failpoints import Failpoint, reach
-from streams.record import Polled, Positions, RawRecord, TopicPartition
+from streams.record import Polled, Positions, RawRecord, TopicPartition, runs
 from streams.state.task_state import TaskState
 
 _log = structlog.get_logger(__name__)
@@ -92,8 +92,8 @@ class Restorer:
             return
         polled = self._reader.poll(BATCH, timeout)
         rows: dict[TopicPartition, list[RawRecord]] = {}
-        for record in polled.records:
-            rows.setdefault(record.origin, []).append(record)
+        for source, run in runs(polled.records):
+            rows.setdefault(source, []).extend(run)
         for source, records in rows.items():
             if source in self._fed:
                 self._fed[source].receive(records)

@@ -44,6 +44,9 @@ def committed_rows(
     doubtful = {} if doubtful is None else doubtful
     horizon = max(doubtful.values(), default=0)
     for record in records:
+        if not record.headers:
+            rows.append(record)
+            continue
         if (reset := _number(record, RESET)) is not None:
             newest = reset
             doubtful.clear()

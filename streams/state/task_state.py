@@ -338,7 +338,7 @@ class TaskState:
             positions = {**self._sure(positions), _newest(member.name): newest}
         rows = [(record.key, record.value) for record in records if record.key is not None]
         self._backend.write({member.name: rows}, positions)
-        for key, _ in rows:
+        for key, _ in rows if member.overlay.live else ():  # while a changelog is read nothing is
             member.forget(key)
 
     def wipe(self) -> None:
