@@ -16,7 +16,6 @@ from events import Audience, Headline, Post
 from meter import Meter
 
 from streams import App, Context, assembly
-from streams.ahead import Meanwhile, nothing
 from streams.kafka.consumer import GroupConsumer
 from streams.kafka.producer import TransactionalProducer
 from streams.logs import configure_logs
@@ -52,8 +51,8 @@ def watched(meter: Meter) -> dict[str, Any]:
             return polled
 
     class WatchedProducer(TransactionalProducer):
-        def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile = nothing) -> None:
-            super().commit(offsets, group, meanwhile)
+        def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
+            super().commit(offsets, group)
             meter.committed({tp.partition: at for tp, at in offsets.items()})
 
     return {"GroupConsumer": WatchedConsumer, "TransactionalProducer": WatchedProducer}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from streams.ahead import Meanwhile, nothing
 from streams.errors import AbortedError
 from streams.failpoints import Failpoint, reach
 from streams.record import UNSET, Headers, RawRecord, TopicPartition, as_records
@@ -22,10 +21,10 @@ class Transaction(Protocol):
     def send_tracked(self, record: RawRecord, delivered: Callable[[int], None]) -> None:
         """Hand one record over and learn its offset during `flush`."""
 
-    def flush(self, meanwhile: Meanwhile) -> None:
+    def flush(self) -> None:
         """Wait until every record is acknowledged."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
         """Commit the transaction with the offsets in it."""
 
 
@@ -88,10 +87,8 @@ class Checkpoint:
         """Tell whether it is time to commit."""
         return bool(self.marks) and (self.expired() or self._written() >= self._most_records)
 
-    def commit(self, meanwhile: Meanwhile = nothing) -> dict[TopicPartition, int]:
+    def commit(self) -> dict[TopicPartition, int]:
         """Commit what was marked and return the committed offsets; the order of these lines is the guarantee.
-
-        `meanwhile` is called while the broker is waited for; it may touch neither the producer nor the state.
 
         Raises:
             AbortedError: nothing was committed.
@@ -103,13 +100,13 @@ class Checkpoint:
         offsets = dict(self.marks)
         changes = {tp: state.changes(self._until(tp, offsets)) for tp, state in self._states.items()}
         if self._stamped and any(changes.values()):
-            self._producer.flush(meanwhile)  # no row may stand for a record whose output is refused: it would stay
+            self._producer.flush()  # no row may stand for a record whose output is refused: it would stay
         try:
             positions = self._send_changelog(changes, offsets)
             reach(Failpoint.CHANGELOG_PRODUCED)
-            self._producer.flush(meanwhile)  # INV-2
+            self._producer.flush()  # INV-2
             reach(Failpoint.FLUSHED)
-            self._producer.commit(offsets, self._group(), meanwhile)
+            self._producer.commit(offsets, self._group())
         except AbortedError:
             if self._stamped:  # else the transaction takes them back
                 self._doubt(changes, offsets)
@@ -148,7 +145,7 @@ class Checkpoint:
             if change.name != self._last:
                 unsure = self._stamped
             elif unsure:
-                self._producer.flush(nothing)
+                self._producer.flush()
                 unsure = False
             topic, number = change.changelog
             stamp = self._stamp(partition, offsets)

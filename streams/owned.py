@@ -110,18 +110,7 @@ class Owned(Feed):
 
     def batch(self, most: int) -> list[RawRecord]:
         """Return the next records to step: one alone if it is to be refused, else all before the next such one."""
-        ahead = len(self.task.ahead)
-        return self.before_refusal(self.buffer[: min(most, ahead) if ahead else most])
-
-    def undecoded(self, most: int) -> list[RawRecord]:
-        """Return the next records that are not decoded yet; none while the task holds enough of them."""
-        ahead = len(self.task.ahead)
-        return self.buffer[ahead : ahead + most] if ahead < self.task.most_ahead else []
-
-    def drop(self) -> None:
-        """Forget what is buffered, and what it was decoded to."""
-        super().drop()
-        self.task.ahead.clear()
+        return self.before_refusal(self.buffer[:most])
 
     def before_refusal(self, batch: list[RawRecord]) -> list[RawRecord]:
         """Cut a batch off before a record that is to be refused, or after it if it is the first."""

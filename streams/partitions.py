@@ -79,10 +79,6 @@ class Partitions:
         """Return the partitions that have a record to step."""
         return [(partition, owned) for partition, owned in self.owned.items() if owned.buffer and owned.runnable]
 
-    def buffered(self) -> int:
-        """Count the records that can be stepped."""
-        return sum(len(owned.buffer) for _, owned in self.runnable())
-
     def free(self) -> Iterator[tuple[TopicPartition, Owned]]:
         """Yield the partitions that are neither restored nor held."""
         for partition, owned in list(self.owned.items()):

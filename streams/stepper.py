@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 from streams.checkpoint import Checkpoint
@@ -101,16 +101,6 @@ class Stepper:
             while owned.runnable and (batch := self._handling.ready(owned, owned.batch(self._narrowing.room()))):
                 self._step(partition, owned, batch, owned)
                 yield
-
-    def decode_ahead(self) -> bool:
-        """Decode a batch of what is stepped later; tell whether there was one. Nothing else changes by it."""
-        if self._handling.ahead or self._narrowing.narrows:
-            return False
-        for partition, owned in self._partitions.runnable():
-            if batch := owned.undecoded(self._narrowing.room()):
-                with self._attempt(partition, batch):
-                    return owned.task.decode_ahead(batch)
-        return False
 
     def runnable(self) -> bool:
         """Tell whether there is a new record to begin or to step now."""
@@ -230,7 +220,7 @@ class Stepper:
         """Step records of one partition, hand over their outputs, and mark it (INV-1); without a feed they waited."""
         self._checkpoint.begin()
         self._activity.begin_step(partition)
-        with self._attempt(partition, batch):
+        with self._journal.attempt(partition.partition, batch) if self._journal is not None else nullcontext():
             step = self._handle(owned, batch, again=source is None)
         self._activity.end_step(step.consumed)
         if source is None:
@@ -245,10 +235,6 @@ class Stepper:
         if self._judgement.suspended:
             self._suspend()
         return step
-
-    def _attempt(self, partition: TopicPartition, batch: list[RawRecord]) -> AbstractContextManager[None]:
-        """Have the next process know what this one dies of."""
-        return nullcontext() if self._journal is None else self._journal.attempt(partition.partition, batch)
 
     def _handle(self, owned: Owned, batch: list[RawRecord], *, again: bool) -> Step:
         refusal = owned.refusals.get(batch[0].offset)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,6 @@ from itertools import groupby, islice, repeat
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar, cast
 
-from streams.ahead import Ahead
 from streams.avro.codec import Codec
 from streams.avro.model import AvroModel
 from streams.context import PROCESSED, Context
@@ -90,8 +88,6 @@ class _Handled(NamedTuple):
 class Task:
     """One partition of one processor, with its state, the records that wait included."""
 
-    most_ahead = sys.maxsize  # once so many records are decoded ahead, no more are
-
     def __init__(
         self,
         processor: Processor,
@@ -112,7 +108,6 @@ class Task:
         self.state = state
         self.failures = Failures(processor, waiting, judgement or Judgement(), in_place=retries_in_place)
         self.waiting = waiting
-        self.ahead = Ahead()
         self._waits: Mapping[int, object] = {} if waiting is None else waiting.entries
         self._blocked: Mapping[bytes | None, object] = {} if waiting is None else waiting.queues
         self._handler = processor.handler
@@ -155,9 +150,7 @@ class Task:
         self.failures.begin(batch, again=again)
         self._now_ms = self._context.now_ms = now_ms
         try:
-            values = [] if again else self.ahead.take(batch)
-            if len(values) < len(batch):
-                values += self.decode(batch[len(values) :])
+            values = self.decode(batch)
         except HoldError as unknown:
             return Step(0, [], Counter(), unknown)
         outputs: list[RawRecord] = []
@@ -176,8 +169,6 @@ class Task:
             self.state.rollback(handled.marks[done])
             values[consumed] = failure.error
         self.failures.end(consumed)
-        if consumed < len(batch) and not again:
-            self.ahead.give_back(batch[consumed:], values[consumed:])
         if self._sweep is not None and consumed:
             self._sweep.step(batch[:consumed], now_ms)
             counts[PROCESSED] += counts[WITHOUT_ID]
@@ -193,14 +184,6 @@ class Task:
         except HoldError as hold:
             return Step(0, [], Counter(), hold)
         return Step(1, letters, Counter({outcome: 1}))
-
-    def decode_ahead(self, batch: Sequence[RawRecord]) -> bool:
-        """Decode records that come next, for `step` to find; tell whether that could be done now."""
-        try:
-            self.ahead.add(batch, self.decode(batch))
-        except HoldError:
-            return False
-        return True
 
     def decode(self, batch: Sequence[RawRecord]) -> list[Value]:
         """Return what the handler gets of each record: a value, None for a tombstone, or why it does not decode.
@@ -228,7 +211,6 @@ class Task:
     def discard(self) -> None:
         """Forget what is not committed."""
         self.state.discard()
-        self.ahead.clear()
         if self.waiting is not None:
             self.waiting.reload()
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import structlog
 
-from streams.ahead import Meanwhile, nothing
 from streams.checkpoint import Checkpoint
 from streams.errors import (
     AbortedError,
@@ -33,7 +31,7 @@ from streams.lanes.handling import Handling
 from streams.owned import Owned
 from streams.partitions import Partitions, numbers
 from streams.ports import Input, Output
-from streams.record import Polled, TopicPartition, runs
+from streams.record import TopicPartition, runs
 from streams.schema_lookup import SchemaLookup
 from streams.state.restore import Restorer
 from streams.stepper import Stepper
@@ -43,10 +41,7 @@ _log = structlog.get_logger(__name__)
 
 IDLE_POLL = 0.05  # seconds without work; a signal waits no longer
 MOST_ABORTS = 10  # in a row, without a commit between them
-MOST_AHEAD = 4_000  # records, or two polls, that are taken before their turn, to be decoded while a commit is under way
-MOST_AHEAD_BYTES = 2 << 20  # of a full poll; where records are larger none are taken before their turn
 REPORT_EVERY = 10.0  # seconds
-_VALUE = attrgetter("value")
 
 
 class Worker:
@@ -91,7 +86,6 @@ class Worker:
         self._partitions = Partitions(consumer, restorer, open_task, self._handling, redrive_topic, stable_timeout)
         self._loops = loops
         self._poll_records = poll_records
-        self._record_bytes = 0.0  # of the last poll's records, in the mean
         self._checkpoint = Checkpoint(
             producer,
             self._partitions.states,
@@ -145,7 +139,7 @@ class Worker:
             self._work_off(self._stepper.steps())
             self._mark_ends()
             if self._checkpoint.due():
-                self._commit(self._stepper.decode_ahead)
+                self._commit()
         except AbortedError as error:
             self._start_over(error)
         self._report()
@@ -237,22 +231,8 @@ class Worker:
         busy, running = self._stepper.runnable(), self._handling.running > 0
         soon = IDLE_POLL / 10 if running or self._checkpoint.marks or self._restorer.remaining() else IDLE_POLL
         wait = 0.0 if busy or running or self._stepper.has_work() else soon
-        polled = self._poll(1 if busy and not self._has_room() else self._poll_records, wait)
-        while len(polled.records) > self._poll_records // 2 and self._has_room():  # then there is more
-            polled = self._poll(self._poll_records, 0.0)
-        self._partitions.release()
-        self._handling.turn(0.0 if busy or polled.records or not running else soon)
-
-    def _has_room(self) -> bool:
-        """Tell whether more records may be polled than are stepped next."""
-        room = not self._handling.ahead and self._record_bytes * self._poll_records <= MOST_AHEAD_BYTES
-        return room and self._partitions.buffered() < max(MOST_AHEAD, 2 * self._poll_records)
-
-    def _poll(self, most: int, wait: float) -> Polled:
-        polled = self._consumer.poll(most, wait)
+        polled = self._consumer.poll(1 if busy else self._poll_records, wait)
         if polled.records:
-            size = sum(map(len, filter(None, map(_VALUE, polled.records))))
-            self._record_bytes = size / len(polled.records)
             reach(Failpoint.POLLED)
         if self._redo is not None:
             error, self._redo = self._redo, None
@@ -265,13 +245,14 @@ class Worker:
         for partition, end in polled.ends.items():
             if partition in owners:
                 owners[partition].reach_end(end)
-        return polled
+        self._partitions.release()
+        self._handling.turn(0.0 if busy or polled.records or not running else soon)
 
     def _work_off(self, steps: Iterator[None]) -> None:
         """Take steps, and commit between them when it is due."""
         for _ in steps:
             if self._checkpoint.due() or self._narrowing.room() < 1:
-                self._commit(self._stepper.decode_ahead)
+                self._commit()
 
     def _commit_finished(self) -> None:
         """Commit what is done, with what handlers in lanes have finished; what still runs ends into nothing."""
@@ -292,11 +273,11 @@ class Worker:
                 if end is not None:
                     self._checkpoint.mark(partition, end)
 
-    def _commit(self, meanwhile: Meanwhile = nothing) -> None:
+    def _commit(self) -> None:
         """Commit, and remember where each partition stands."""
         self.activity.begin_commit()
         try:
-            offsets = self._checkpoint.commit(meanwhile)
+            offsets = self._checkpoint.commit()
         except EncodeError as error:  # a state value; the record that put it is found like one the broker refuses
             raise AbortedError(str(error), error) from error
         if offsets:

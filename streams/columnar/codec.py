@@ -26,11 +26,6 @@ class Decoded(NamedTuple):
     batch: RecordBatch
     errors: dict[int, DecodeError]
 
-    @property
-    def frames(self) -> int:
-        """Count the frames that it was made of."""
-        return len(self.errors) + (0 if self.batch is None else self.batch.num_rows)
-
 
 def codec_of(model: type[V], schema_id: int | None = None) -> Codec[V]:
     """Return a codec of columns for a model that has them, else one that only knows rows."""

@@ -22,7 +22,7 @@ from streams.failures.judgement import Judgement
 from streams.failures.waiting import Waiting
 from streams.record import RawRecord, Record
 from streams.state.task_state import TaskState
-from streams.task import MAX_RECORD_BYTES, MAX_RECORD_OUTPUTS, MAX_STEP_OUTPUTS, Step, Task, Value, raised
+from streams.task import MAX_RECORD_BYTES, MAX_RECORD_OUTPUTS, MAX_STEP_OUTPUTS, Step, Task, raised
 from streams.topology import Processor
 
 _NO_ROW: Final = -1  # of a tombstone, or of a frame that does not decode
@@ -76,8 +76,6 @@ def open_task(
 class BatchTask(Task):
     """One partition of a batch processor, with its state, the records that wait included."""
 
-    most_ahead = 1  # a handler gets the columns of a batch whole
-
     def __init__(
         self,
         processor: Processor,
@@ -120,7 +118,7 @@ class BatchTask(Task):
         self.failures.begin(batch, again=again)
         self._now_ms = now_ms
         try:
-            self._take(batch, [] if again else self.ahead.take(batch))
+            self._take(batch)
         except HoldError as unknown:
             return Step(0, [], Counter(), unknown)
         outputs: list[RawRecord] = []
@@ -147,25 +145,16 @@ class BatchTask(Task):
         self.failures.end(consumed)
         return Step(consumed, outputs, counts, None if pending else hold)
 
-    def decode(self, batch: Sequence[RawRecord]) -> list[Value]:
-        """Return the columns of a batch, for each of its records.
-
-        Raises:
-            UnknownSchemaError: a frame names a schema that has to be fetched first.
-        """
-        frames = [record.value for record in batch if record.value is not None]
-        return [self._source.decode_columns(frames) if frames else Decoded(None, {})] * len(batch)
-
-    def _take(self, batch: Sequence[RawRecord], ahead: list[Value]) -> None:
-        """Decode the batch, unless that was done ahead.
+    def _take(self, batch: Sequence[RawRecord]) -> None:
+        """Decode the batch.
 
         Raises:
             UnknownSchemaError: a frame names a schema that has to be fetched first.
         """
         self._batch = batch
+        frames = [record.value for record in batch if record.value is not None]
+        self._decoded = self._source.decode_columns(frames) if frames else Decoded(None, {})
         there = [at for at, record in enumerate(batch) if record.value is not None]
-        whole = len(ahead) == len(batch) > 0 and ahead[0].frames == len(there)  # else it was of more records, or less
-        self._decoded = ahead[0] if whole else next(iter(self.decode(batch)), Decoded(None, {}))
         self._errors = {there[place]: error for place, error in self._decoded.errors.items()}
         self._whole = len(there) == len(batch) and not self._errors
         if self._whole:

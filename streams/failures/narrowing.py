@@ -25,18 +25,13 @@ class Narrowing:
         """How many records are in the open transaction."""
         return self._attempts
 
-    @property
-    def narrows(self) -> bool:
-        """Tell whether transactions are kept smaller than they could be."""
-        return self._most is not None
-
     def suspect(self, records: int) -> None:
         """Go on with one record a transaction until so many have passed: one of them may kill the process."""
         self._most, self._suspects = 1, records
 
     def room(self) -> int:
         """Say how many records the open transaction may still take."""
-        return self._poll_records if self._most is None else min(self._most - self._attempts, self._poll_records)
+        return self._poll_records if self._most is None else self._most - self._attempts
 
     def attempted(self, records: int, partition: TopicPartition, last: int) -> None:
         """Note records that went into the open transaction."""

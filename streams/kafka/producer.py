@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assigned
 
-from streams.ahead import Meanwhile, nothing
 from streams.errors import AbortedError, FencedError
 from streams.failpoints import Failpoint, reach
-from streams.kafka.beside import Beside
 from streams.kafka.config import Config
 from streams.kafka.errors import error_of, refused, translate
 from streams.kafka.offsets import Place, assigned
@@ -37,23 +34,17 @@ class TransactionalProducer(Sending):
             FencedError: the producer cannot be used.
         """
         self._open = False
-        self._beside = Beside()
         super().__init__(config, timeout)
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile = nothing) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
         """Commit the transaction with the consumed offsets in it; fenced by the group's generation.
 
         Raises:
             AbortedError: nothing was committed; abort and go back to the last committed offsets.
             FencedError: somebody else owns the id or the partitions, or the outcome is unknown: start afresh.
         """
-        places = [Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
-
-        def waits() -> None:
-            self._send_offsets(places, group)
-            self._commit()
-
-        self._beside.call(waits, meanwhile)
+        self._send_offsets([Assigned(tp.topic, tp.partition, offset) for tp, offset in offsets.items()], group)
+        self._commit()
 
     def commit_places(
         self, places: Mapping[TopicPartition, Place], group: Any, confirm: Callable[[], None] = lambda: None
@@ -173,7 +164,6 @@ class AtLeastOnceProducer(Sending):
         """`commit` commits offsets as a member of the group; `timeout` bounds `flush` in seconds."""
         self._open = False
         self._commit = commit
-        self._beside = Beside()
         super().__init__(config, timeout)
 
     def begin(self) -> None:
@@ -181,7 +171,7 @@ class AtLeastOnceProducer(Sending):
         super().begin()
         self._open = True
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile = nothing) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
         """Commit the consumed offsets; everything before them was acknowledged during `flush`.
 
         Raises:
@@ -191,7 +181,7 @@ class AtLeastOnceProducer(Sending):
         del group  # the consumer knows its generation
         reach(Failpoint.OFFSETS_SENT)
         reach(Failpoint.COMMIT_SENT)
-        self._beside.call(partial(self._commit, offsets), meanwhile)
+        self._commit(offsets)
         self._open = False
 
     def abort(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streams.ahead import Meanwhile, nothing
 from streams.errors import AbortedError, FencedError
 from streams.failpoints import Failpoint, reach
 from streams.kafka.config import Config
@@ -17,7 +16,6 @@ from streams.record import RawRecord
 _QUEUE_FULL_WAIT = 0.05  # seconds; the records in the queue leave meanwhile
 _Undelivered = tuple[KafkaError, str]  # and the topic
 
-_FIRST_SLICE = 0.001
 _FLUSH_SLICE = 0.2  # seconds; behind a refused record the others never leave
 
 
@@ -81,19 +79,15 @@ class Sending:
             else:
                 return
 
-    def flush(self, meanwhile: Meanwhile = nothing) -> None:
+    def flush(self) -> None:
         """Wait until the broker has every record (INV-2). Zero left is no proof: refused ones have left too.
-
-        All of it in the caller's thread: delivery reports would ask `meanwhile` for the interpreter one by one.
 
         Raises:
             AbortedError: a record was refused, or some are still waiting after the timeout.
         """
         deadline = time.monotonic() + self._timeout
-        wait = _FIRST_SLICE  # enough to have the client send what lingers
-        while left := self._serve(self._producer.flush, wait):
+        while left := self._serve(self._producer.flush, _FLUSH_SLICE):
             self._check()
-            wait = 0.0 if meanwhile() else _FLUSH_SLICE
             if time.monotonic() >= deadline:
                 raise AbortedError(f"{left} records were not acknowledged within {self._timeout:g} s")
         self._check()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rig import CHANGELOG, CODECS, Items, lists
 
-from streams.ahead import Meanwhile, nothing
 from streams.checkpoint import Checkpoint
 from streams.errors import AbortedError, EncodeError, FencedError
 from streams.record import RawRecord, TopicPartition
@@ -44,13 +43,13 @@ class Calls:
         self.sent.append(record)
         self._reports.append(delivered)
 
-    def flush(self, meanwhile: Meanwhile) -> None:
-        self._note("flush", meanwhile)
+    def flush(self) -> None:
+        self._note("flush")
         for number, report in enumerate(self._reports):
             report(40 + number)
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile) -> None:
-        self._note("commit", (dict(offsets), group, meanwhile))
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        self._note("commit", (dict(offsets), group))
 
 
 class Rig:
@@ -97,7 +96,7 @@ def test_changelog_flush_offsets_and_only_then_the_store(rig: Rig) -> None:
     assert rig.checkpoint.commit() == {ZERO: 5, ONE: 9}
     names = [name for name, _ in rig.producer.calls]
     assert names == ["send", "send_tracked", "send", "send_tracked", "flush", "commit"]
-    assert rig.producer.calls[-1][1] == ({ZERO: 5, ONE: 9}, "generation 3", nothing)
+    assert rig.producer.calls[-1][1] == ({ZERO: 5, ONE: 9}, "generation 3")
     assert [(r.topic, r.key, r.partition, r.timestamp_ms) for r in rig.producer.sent] == [
         (CHANGELOG, b"a", 0, 77),
         (CHANGELOG, b"b", 0, 77),

@@ -12,7 +12,6 @@ import pytest
 from rig import Appended, Item, Items
 
 from streams import App, Context
-from streams.ahead import Meanwhile
 from streams.avro.codec import Codec
 from streams.checkpoint import Checkpoint
 from streams.record import RawRecord, Record, TopicPartition
@@ -211,11 +210,10 @@ class Taker:
         self.sent.append(record)
         delivered(len(self.sent))
 
-    def flush(self, meanwhile: Meanwhile) -> None:
-        del meanwhile
+    def flush(self) -> None:
         self.flushed.append(len(self.sent))
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
         """Everything is committed already."""
 
 

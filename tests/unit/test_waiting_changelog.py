@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rig import CHANGELOG, CODECS, Items, lists
 
-from streams.ahead import Meanwhile
 from streams.avro.codec import Codec
 from streams.checkpoint import Checkpoint
 from streams.failures.waiting_record import WaitingRecord, WaitingStatus
@@ -52,12 +51,11 @@ class Calls:
         self.sent.append(record)
         delivered(len(self.sent))
 
-    def flush(self, meanwhile: Meanwhile) -> None:
-        del meanwhile
+    def flush(self) -> None:
         self.calls.append("flush")
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Any, meanwhile: Meanwhile) -> None:
-        del offsets, group, meanwhile
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        del offsets, group
         self.calls.append("commit")
 
 

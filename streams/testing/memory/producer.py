@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from streams.ahead import Meanwhile
 from streams.errors import AbortedError, FencedError, SendError
 from streams.failpoints import Failpoint, reach
 from streams.record import RawRecord, TopicPartition
@@ -108,15 +107,13 @@ class MemoryProducer:
         self._begin("send_tracked")
         self._queue.add(record, delivered)
 
-    def flush(self, meanwhile: Meanwhile) -> None:
+    def flush(self) -> None:
         """Send what waits."""
-        meanwhile()
         self._check("flush")
         self._transmit()
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Membership, meanwhile: Meanwhile) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Membership) -> None:
         """Commit the transaction with the offsets in it."""
-        meanwhile()
         self._begin("commit")
         assert self.transaction is not None
         if self._queue.refused:
@@ -217,17 +214,15 @@ class PlainProducer:
         self._called("send_tracked")
         self._queue.add(record, delivered)
 
-    def flush(self, meanwhile: Meanwhile) -> None:
+    def flush(self) -> None:
         """Send what waits."""
-        meanwhile()
         self._called("flush")
         self._queue.transmit(None, self.name)
         if self._queue.refused:
             raise AbortedError(str(self._queue.refused), self._queue.refused)
 
-    def commit(self, offsets: Mapping[TopicPartition, int], group: Membership, meanwhile: Meanwhile) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int], group: Membership) -> None:
         """Commit the offsets as a member of the group."""
-        meanwhile()
         self._called("commit")
         if not group.holds():
             raise AbortedError("unknown member")

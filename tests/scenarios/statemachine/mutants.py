@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from streams.ahead import Meanwhile, nothing
 from streams.checkpoint import Checkpoint
 from streams.failpoints import Failpoint, reach
 from streams.failures.failures import Failures
@@ -27,23 +26,21 @@ def offsets_before_the_flush() -> AbstractContextManager[Any]:
     """Commit, and only then make sure that the records have arrived."""
     flush, commit = MemoryProducer.flush, MemoryProducer.commit
 
-    def early(
-        self: MemoryProducer, offsets: Mapping[TopicPartition, int], group: Membership, meanwhile: Meanwhile
-    ) -> None:
-        commit(self, offsets, group, meanwhile)
-        flush(self, meanwhile)
+    def early(self: MemoryProducer, offsets: Mapping[TopicPartition, int], group: Membership) -> None:
+        commit(self, offsets, group)
+        flush(self)
 
-    return patch.multiple(MemoryProducer, flush=lambda _self, _meanwhile: None, commit=early)
+    return patch.multiple(MemoryProducer, flush=lambda _self: None, commit=early)
 
 
 def position_committed() -> AbstractContextManager[Any]:
     """Commit where the consumer is, not what was processed."""
     commit = Checkpoint.commit
 
-    def eager(self: Checkpoint, meanwhile: Meanwhile = nothing) -> dict[TopicPartition, int]:
+    def eager(self: Checkpoint) -> dict[TopicPartition, int]:
         consumer = self._group().member
         self.marks.update({tp: consumer.cursors[tp].position for tp in self.marks if tp in consumer.cursors})
-        return commit(self, meanwhile)
+        return commit(self)
 
     return patch.object(Checkpoint, "commit", eager)
 
@@ -51,16 +48,16 @@ def position_committed() -> AbstractContextManager[Any]:
 def state_applied_before_the_commit() -> AbstractContextManager[Any]:
     """Write the local store, then commit."""
 
-    def commit(self: Checkpoint, meanwhile: Meanwhile = nothing) -> dict[TopicPartition, int]:
+    def commit(self: Checkpoint) -> dict[TopicPartition, int]:
         offsets = dict(self.marks)
         if offsets:
             changes = {partition: state.changes() for partition, state in self._states.items()}
             positions = self._send_changelog(changes, offsets)
-            self._producer.flush(meanwhile)
+            self._producer.flush()
             for partition, state in self._states.items():
                 state.committed(changes[partition], positions.get(partition, {}), offsets.get(partition))
             reach(Failpoint.FLUSHED)
-            self._producer.commit(offsets, self._group(), meanwhile)
+            self._producer.commit(offsets, self._group())
             self.clear()
         return offsets
 
