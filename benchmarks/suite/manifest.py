@@ -71,7 +71,7 @@ def _machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         # a build without profile-guided optimisation takes a quarter more time for everything in Python
         "python": sys.version,
-        "python_built_with": sysconfig.get_config_var("CONFIG_ARGS"),
+        "python_built_with": [one for one in (sysconfig.get_config_var("CONFIG_ARGS") or "").split() if "/" not in one],
         "memory_mb": int(memory) // 1024,
         "load_average": _lines("/proc/loadavg")[:1],
     }
