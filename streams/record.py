@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import Final, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
@@ -47,7 +47,7 @@ class Record(NamedTuple, Generic[K, V]):
 
 RawRecord = Record[bytes | None, bytes | None]
 
-_PLACE: Final = itemgetter(Record._fields.index("topic"), Record._fields.index("partition"))
+_PLACE: Final = attrgetter("topic", "partition")
 _make: Final[Callable[[tuple[object, ...]], RawRecord]] = partial(tuple.__new__, Record)
 
 
