@@ -75,7 +75,7 @@ class Worker:
 
         `stamped` is for a producer without transactions: changelog records name the offset that goes with them.
         `judgement` is the one that the tasks share; `handling` says where handlers run if not in `step`. `keeps` are
-        the topics for what failed: what these refuse is no record's fault. `examine` is called before an abort that is
+        the topics for what failed: what these refuse is no record's fault. `examine` is called after an abort that is
         nobody's fault, and raises what people have to mend. Times are seconds.
         """
         self._consumer = consumer
@@ -295,10 +295,10 @@ class Worker:
             IncompatibleError: people have to mend something first.
         """
         self.activity.aborts += 1
+        self._producer.abort()  # at once: a client with records that it may not send takes a whole core (librdkafka#2565)
+        self._checkpoint.clear()
         if error.fault is None:
             self._examine()
-        self._producer.abort()
-        self._checkpoint.clear()
         if error.fault is not None and self._narrowing.attempts:
             offender = self._narrowing.refused()
             if offender is not None:

@@ -20,6 +20,9 @@ from streams.record import TopicPartition
 
 _log = structlog.get_logger(__name__)
 
+# seconds; the client may refuse at once what the broker is not ready for, and asking on and on takes the broker's cores
+_ASK_AGAIN = 0.1
+
 
 class TransactionalProducer(Sending):
     """Opens a transaction with the first record, and ends it with `commit` or `abort`."""
@@ -127,7 +130,10 @@ class TransactionalProducer(Sending):
                 error = error_of(raised)
                 if not error.retriable() or time.monotonic() >= deadline:
                     raise self._classified(raised, doing) from raised
+                if not self._tainted:
+                    _log.warning("asking again", doing=doing, reason=error.str())
                 self._tainted = True
+                time.sleep(_ASK_AGAIN)
             else:
                 return
 

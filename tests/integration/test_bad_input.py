@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 from live import app as processors
 from live.app import LIMIT
-from live.events import Appended, Item
+from live.events import Appended
+from live.items import KEYS, PER_KEY, by_key, good
 from live.kcat import Kcat
 from live.workers import Live
 
@@ -26,8 +27,6 @@ pytestmark = pytest.mark.integration
 
 HEADERS = (("trace", b"7"), ("trace", b"8"), ("empty", b""), ("null", None))
 UNKNOWN_ID = 900_001
-KEYS = [f"key {number}" for number in range(12)]
-PER_KEY = 25
 GIVES_UP = 20.0  # seconds: 15 of waiting, and the start of two processes on a busy machine
 
 
@@ -40,23 +39,12 @@ class Bad(NamedTuple):
     message: str
 
 
-def good(live: Live) -> list[RawRecord]:
-    return [live.item(key, n) for n in range(PER_KEY) for key in KEYS]
-
-
 def between(records: list[RawRecord], others: Iterable[RawRecord]) -> list[RawRecord]:
     """Put other records among the first half of the records, so that good ones follow every bad one."""
     mixed = list(records)
     for place, other in enumerate(others, 1):
         mixed.insert(place * 7, other)
     return mixed
-
-
-def by_key(items: Iterable[Item]) -> dict[str, list[int]]:
-    found = defaultdict(list)
-    for item in items:
-        found[item.key].append(item.n)
-    return found
 
 
 def check_dead_letters(live: Live, kcat: Kcat, processor: str, bad: list[Bad]) -> None:

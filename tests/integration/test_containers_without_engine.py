@@ -29,10 +29,13 @@ ENGINE = Path("/var/run/docker.sock")
 MODULES = ("engine", "server")
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in MODULES:
-        monkeypatch.setattr(f"streams.testing.containers.{module}.ENGINE_SECONDS", 1.0)
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Take an engine for stuck after a second; a busy one needs more to start a container."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in MODULES:
+            patched.setattr(f"streams.testing.containers.{module}.ENGINE_SECONDS", 1.0)
+        yield
 
 
 class Line:
@@ -92,9 +95,10 @@ def test_without_an_engine_everything_says_so(engine: str, use: type, line: Line
         os.environ["DOCKER_HOST"] += ".gone"
 
     begun = time.monotonic()
-    with pytest.raises(StreamsError, match=SENTENCE):
-        use()
-    problem = engine_problem()
+    with impatient():
+        with pytest.raises(StreamsError, match=SENTENCE):
+            use()
+        problem = engine_problem()
     assert problem
     assert "no container engine answers" in problem
     assert "\n" not in problem
@@ -110,7 +114,7 @@ def test_an_engine_that_falls_silent_is_told_and_its_container_is_removed_when_i
     line.silent = True
     begun = time.monotonic()
     for act in (registry.pause, registry.kill, registry.stop):
-        with pytest.raises(StreamsError, match=SENTENCE):
+        with impatient(), pytest.raises(StreamsError, match=SENTENCE):
             act()
     assert time.monotonic() - begun < 15
     line.silent = False

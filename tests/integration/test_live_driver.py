@@ -14,7 +14,7 @@ from live.events import Appended, History, Item
 from streams import STOP, App, Context, Store, StreamsError, Topic, UsageError
 from streams.kafka.admin import Admin
 from streams.settings import Settings
-from streams.testing.live import LiveDriver
+from streams.testing.live import LiveDriver, await_topics
 from streams.topology import TopicSpec
 
 pytestmark = pytest.mark.integration
@@ -201,8 +201,10 @@ def test_a_processor_that_feeds_itself_settles(settings: Settings) -> None:
 
 def test_a_topic_that_exists_already_is_told(settings: Settings) -> None:
     admin = Admin(settings)
-    admin.create_topics([TopicSpec("taken.shop.items", 1, {})])
+    taken = TopicSpec("taken.shop.items", 1, {})
+    admin.create_topics([taken])
     try:
+        await_topics(admin, [taken])
         with pytest.raises(UsageError, match=r"topic taken\.shop\.items exists already"):
             LiveDriver(shop().app, settings, namespace="taken")
         assert [name for name in admin.topics() if name.startswith("taken.")] == ["taken.shop.items"]

@@ -12,10 +12,9 @@ TOGETHER: Final = {
     "test_kills.py::test_killed_workers_lose_and_repeat_nothing[shipments": "story shipments",
     "test_failpoints.py::test_kills_at_every_place_lose_and_repeat_nothing": "story social",
     "test_at_least_once.py::test_kills_lose_nothing_and_leave_the_state_exact": "story social",
-    "test_broker_away.py::": "a broker that is stopped",
+    "faults/": "a broker that is disturbed",
     "test_containers.py::": "containers",
     "test_embedded_cluster.py::": "an embedded cluster",
-    "test_dead_letter_topic.py::": "faults of topics",
     "test_engines.py::": "engines",
     "test_plugin.py::test_a_topic_and_its_names_serve_one_test": "names",
 }

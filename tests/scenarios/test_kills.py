@@ -31,7 +31,7 @@ KILLS = 4  # in each round
 SLICES = 16  # portions that the events of a round are sent in; a kill comes between two of them
 COMMIT_INTERVAL = timedelta(milliseconds=400)  # so long that most kills come while a transaction is open
 PAUSE = 0.3  # seconds at most, between a slice and a kill
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 class Kill(NamedTuple):
@@ -97,9 +97,13 @@ class Round:
         fewest = min(before[name] for name in running)
         processor = self._random.choice([name for name in running if before[name] == fewest])
         (pid,) = Watched.newest.pids(processor)
-        os.kill(pid, signal.SIGKILL)
-        lag = next(stands.lag for stands in self._run.progress() if stands.processor == processor)
-        self.kills.append(Kill(processor, pid, lag))
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # a busy broker let its transaction run out: it has ended, and is started again
+            self._kill()
+        else:
+            lag = next(stands.lag for stands in self._run.progress() if stands.processor == processor)
+            self.kills.append(Kill(processor, pid, lag))
 
 
 class _Slices(Publisher):
@@ -157,7 +161,7 @@ def test_killed_workers_lose_and_repeat_nothing(
     assert outcome.verdict.holds, outcome.figures()
     assert seen == expected
     assert sum(seen.values()) > 0
-    assert len(round_.kills) == KILLS == Watched.newest.restarts
+    assert len(round_.kills) == KILLS <= Watched.newest.restarts
     assert not any(Path(f"/proc/{kill.pid}").exists() for kill in round_.kills)
     kills += round_.kills
 

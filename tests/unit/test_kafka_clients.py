@@ -239,11 +239,12 @@ def test_a_call_with_an_unknown_outcome_is_repeated_and_the_producer_replaced(
 
 
 def test_an_outcome_that_stays_unknown_ends_the_worker(transactional: TransactionalProducer) -> None:
-    """INV-2: neither commit nor rewind may be assumed."""
+    """INV-2: neither commit nor rewind may be assumed. Who is refused at once does not ask without a pause."""
     [first] = Made.producers
     first.failures["commit_transaction"] = [failed(KafkaError._TIMED_OUT, retriable=True)] * 1_000_000
     with pytest.raises(FencedError):
         transactional.commit({ZERO: 1}, object())
+    assert 2 <= first.calls.count("commit_transaction") <= 20
 
 
 def test_an_error_that_is_neither_retriable_nor_abortable_ends_the_worker(

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 def test_what_runs_together_exists(part: str) -> None:
     file, _, function = part.partition("::")
     (found,) = TESTS.rglob(file)
-    assert f"def {function.partition('[')[0]}" in found.read_text()
+    assert found.is_dir() or f"def {function.partition('[')[0]}" in found.read_text()
 
 
 def test_all_others_run_alone() -> None:

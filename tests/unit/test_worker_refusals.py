@@ -74,22 +74,26 @@ def test_a_dead_letter_that_is_not_taken_is_not_answered_as_an_output_that_is_no
 
 
 def test_a_topic_that_is_gone_is_nobodys_fault(rig: Rig) -> None:
-    """It ends the worker at the first abort; no record is refused for it."""
+    """It ends the worker at the first abort; no record is refused for it. Nothing is open while it is looked for."""
     looked = []
 
     def examine() -> None:
-        looked.append(rig.offsets)
+        looked.append((rig.offsets, slot.producer.transaction))
         raise IncompatibleError("out does not exist")
 
     rig.examine = examine
     slot = rig.start(0)
     rig.spread()
     rig.produce([("a", "ok")] * 3)
-    rig.chaos.arm(0, AbortedError("3 records were not acknowledged"))
+
+    def fail_what_is_open() -> None:
+        if slot.producer.transaction is not None:
+            rig.chaos.arm(0, AbortedError("3 records were not acknowledged"))
+
     with pytest.raises(IncompatibleError, match="out does not exist"):
-        turn(slot)
+        turn(slot, fail_what_is_open)
     slot.shut(failed=True)
-    assert looked == [{}]
+    assert looked == [({}, None)]
     assert rig.offsets == {}
     assert rig.log.committed(DEAD_LETTERS) == rig.log.committed("out") == []
 

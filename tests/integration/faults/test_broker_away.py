@@ -1,4 +1,4 @@
-"""A broker or a registry that is away for a while, on a Kafka that no other test uses."""
+"""A broker or a registry that is away for a while."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import fastavro
 import pytest
 from live.app import RAISE
 from live.events import Item
+from live.items import KEYS, PER_KEY, by_key, good
 from live.kcat import Kcat
 from live.workers import Live
-from test_bad_input import KEYS, PER_KEY, by_key, good
 from test_dead_letter_topic import ENDS, MISSING, Cluster, identity
 
 from streams import App, Context
@@ -23,31 +23,10 @@ from streams.avro.model import schema_of
 from streams.avro.wire import header
 from streams.record import RawRecord, Record
 from streams.schema_lookup import UNKNOWN_FOR
-from streams.testing import Driver, plugin
-from streams.testing.backends import CONTAINER, EMBEDDED, Brokers, Choice
+from streams.testing import Driver
 from streams.testing.plugin import Kafka
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[Brokers]:
-    """What this module alone starts, of the kinds that the session has: others would notice when it is away."""
-    own = Brokers(Choice())
-    yield own
-    own.stop()
-
-
-@pytest.fixture(scope="module")
-def kafka(brokers: Brokers, kafka_backend: str) -> Kafka:
-    if kafka_backend not in {EMBEDDED, CONTAINER}:
-        pytest.skip(f"{kafka_backend} is not ours to stop")
-    return plugin.kafka(brokers, kafka_backend, demanded=False)
-
-
-@pytest.fixture(scope="module")
-def kcat(kafka: Kafka) -> Kcat:
-    return Kcat(kafka.bootstrap_servers)
 
 
 @pytest.mark.kafka("embedded", "container")
