@@ -295,7 +295,7 @@ class Worker:
             IncompatibleError: people have to mend something first.
         """
         self.activity.aborts += 1
-        self._producer.abort()  # at once: a client with records that it may not send takes a whole core (librdkafka#2565)
+        self._producer.abort()  # at once: a client with records it may not send takes a whole core (librdkafka#2565)
         self._checkpoint.clear()
         if error.fault is None:
             self._examine()
