@@ -20,6 +20,8 @@ OUTER, INNER, CONTROLLER = 9092, 19092, 9093
 DATA = Path("/var/lib/kafka/data")
 COMMAND = "/etc/kafka/docker/run"
 HEAP = "-Xms128m -Xmx768m"
+# A broker of tests is gone before the optimising compiler pays: without it it takes 14 s of CPU for what takes 23 else.
+JVM = "-XX:+UseG1GC -XX:TieredStopAtLevel=1"
 PROBE_SECONDS = 2.0
 MOST_COPIES = 3
 
@@ -67,6 +69,7 @@ class ApacheKafkaContainer(ServerContainer):
         self._settings = dict(settings or {})
         self.with_command(COMMAND)
         self.with_env("KAFKA_HEAP_OPTS", HEAP)
+        self.with_env("KAFKA_JVM_PERFORMANCE_OPTS", JVM)
 
     @property
     def bootstrap_servers(self) -> str:
