@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from streams.app import App
 from streams.avro.codec import Codec
 from streams.avro.model import schema_of, versions_of
 from streams.avro.registry import Registry
+from streams.errors import UnreachableError
 from streams.kafka.admin import Admin
 from streams.publisher import Publisher
 from streams.record import RawRecord, Record, TopicPartition
@@ -164,11 +166,14 @@ class Live:
         return {tp.partition: held.end - committed.get(tp, held.start) for tp, held in ranges.items()}
 
     def settle(self, processor: str, timeout: float = PATIENCE) -> None:
-        """Wait until a processor has committed everything that its input holds."""
+        """Wait until a processor has committed all that its input holds; a broker that was away is asked again."""
         deadline = time.monotonic() + timeout
-        while sum((lag := self.lag(processor)).values()):
-            assert time.monotonic() < deadline, f"{processor} is behind by {lag}"
-            time.sleep(0.1)
+        behind: object = "nobody knows how much"
+        while behind:
+            assert time.monotonic() < deadline, f"{processor} is behind by {behind}"
+            with contextlib.suppress(UnreachableError):
+                behind = {partition: left for partition, left in self.lag(processor).items() if left}
+            time.sleep(0.1 if behind else 0)
 
     def read(self, topic: str) -> list[RawRecord]:
         """Return every committed record of a topic in the order of its partitions."""
