@@ -209,7 +209,7 @@ class Remote:
 
     def default(self) -> tuple[str, str]:
         """Return the backend of tests that name none, and why."""
-        return self._ask("default")  # type: ignore[no-any-return]
+        return self._ask("default")  # type: ignore[no-any-return] # whatever the controller sent
 
     def start(self, backend: str) -> Any:
         """Have a backend run, and return where it is."""

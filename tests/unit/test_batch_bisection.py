@@ -166,7 +166,7 @@ def records_of(kinds: list[tuple[str, str | None]], start: int) -> list[RawRecor
     for at, (kind, key) in enumerate(kinds, start):
         n = at % 50 + {"raises": RAISES, "unfit": UNFIT}.get(kind, 0)
         value = FRAMES.encode([Item(key=key or "d", n=n)])[0]
-        value = {"junk": value[:-1], "tombstone": None}.get(kind, value)  # type: ignore[assignment]
+        value = {"junk": value[:-1], "tombstone": None}.get(kind, value)  # type: ignore[assignment] # None is a tombstone
         made.append(Record("in", None if key is None else key.encode(), value, 1_000 + at, 0, at))
     return made
 
@@ -273,7 +273,7 @@ def test_an_unknown_schema_holds_the_batch(tmp_path: Any) -> None:
     other = second._replace(value=b"\0\0\0\0\x63" + second.value[5:])
     step = pair.batches.task.step([first, other], lambda: False, 0)
     assert (step.consumed, str(step.hold)) == (0, "schema 99")
-    pair.batches.task._source.learn(99, schema_of(Item).text)  # type: ignore[attr-defined]
+    pair.batches.task._source.learn(99, schema_of(Item).text)  # type: ignore[attr-defined] # the task of a test
     assert pair.batches.take([first, other], 0) == 2
 
 

@@ -343,7 +343,7 @@ def test_declarations_that_cannot_be_are_told() -> None:
         small.batch(texts)(batched)
     assert not small.processors
 
-    def bare(batch, ctx): ...  # type: ignore[no-untyped-def]
+    def bare(batch, ctx): ...  # type: ignore[no-untyped-def] # that is what is refused
 
     small.batch(source, as_polars=True)(bare)
     assert list(small.processors) == ["bare"]

@@ -35,7 +35,7 @@ def plans_app() -> App:
     seen = app.store("seen", str, Event)
 
     @app.processor(events, to=copies, uses=[seen])
-    def copy(event: Event, _: Context) -> Event:  # type: ignore[valid-type]
+    def copy(event: Event, _: Context) -> Event:  # type: ignore[valid-type] # made at run time
         return event
 
     return app
@@ -87,7 +87,7 @@ def test_the_command_prints_the_plans(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_writers_schema_that_is_learnt_is_logged_with_its_plan() -> None:
     class Answered(Executor):
-        def submit(self, ask: Callable[..., str], *given: int) -> Future[str]:  # type: ignore[override]
+        def submit(self, ask: Callable[..., str], *given: int) -> Future[str]:  # type: ignore[override] # for one kind of question
             answer: Future[str] = Future()
             answer.set_result(ask(*given))
             return answer

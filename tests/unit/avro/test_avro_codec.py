@@ -258,7 +258,7 @@ def test_a_subclass_that_only_adds_methods_is_built_like_its_base(model: type[An
         def title(self) -> str:
             return f"post {self.id}"
 
-        @computed_field  # type: ignore[prop-decorator]
+        @computed_field  # type: ignore[prop-decorator] # as pydantic has it
         @property
         def shout(self) -> str:
             return self.id.upper()

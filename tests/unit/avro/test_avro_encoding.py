@@ -125,7 +125,7 @@ def test_encoding_is_all_or_nothing(model: type[Any]) -> None:
     codec = Codec(model, 7)
 
     with pytest.raises(EncodeError):
-        codec.encode([post(model), None])  # type: ignore[list-item]
+        codec.encode([post(model), None])  # type: ignore[list-item] # what is wrong on purpose
     assert len(codec.encode([post(model)] * 3)) == 3
 
 

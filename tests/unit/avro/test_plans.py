@@ -218,7 +218,7 @@ def test_a_run_of_one_writer_within_a_batch_is_read_natively() -> None:
 def test_rules_of_a_subclass_are_asked() -> None:
     base, frames = posts(200)
 
-    class Strict(base):  # type: ignore[misc,valid-type]
+    class Strict(base):  # type: ignore[misc,valid-type] # made at run time
         @field_validator("id")
         @classmethod
         def _shout(cls, value: str) -> str:

@@ -44,7 +44,7 @@ random_contracts = settings(
 
 def has_column(kind: Any) -> bool:
     try:
-        type_of(Schema(json.dumps(record(("a", kind)))).root.fields[0].type, "a")  # type: ignore[union-attr]
+        type_of(Schema(json.dumps(record(("a", kind)))).root.fields[0].type, "a")  # type: ignore[union-attr] # it is a record
     except UsageError:
         return False
     return True
@@ -257,7 +257,7 @@ def test_unknown_and_refused_ids() -> None:
 def test_rules_of_a_model_hold_for_columns() -> None:
     model, _, frames = posts(4)
 
-    class Short(model):  # type: ignore[misc]
+    class Short(model):  # type: ignore[misc] # made at run time
         def model_post_init(self, _: Any) -> None:
             if len(self.tags) > 2:
                 raise ValueError("too many tags")
